@@ -1,0 +1,1 @@
+//! The messages between spoacme-agent and its clients, and the client.

@@ -1,0 +1,3 @@
+//! `spoacme-agent`.
+
+fn main() {}

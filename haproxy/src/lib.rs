@@ -1,0 +1,1 @@
+//! HAProxy's two languages: SPOP (`spop`) and the Runtime API (`runtime`).

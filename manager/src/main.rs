@@ -1,0 +1,3 @@
+//! `spoacme`.
+
+fn main() {}
