@@ -2,14 +2,15 @@
 
 use std::iter;
 
-use nom::Parser;
-
 use super::error::{Malformed, Parsed};
 use super::{Value, varint};
 
 /// Reads one item: a name and a value.
+#[inline]
 pub(super) fn decode(input: &[u8]) -> Parsed<'_, (&[u8], Value<'_>)> {
-    (varint::decode_string, Value::decode).parse(input)
+    let (rest, name) = varint::decode_string(input)?;
+    let (rest, value) = Value::decode(rest)?;
+    Ok((rest, (name, value)))
 }
 
 /// Appends one item.

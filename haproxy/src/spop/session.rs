@@ -68,8 +68,12 @@ impl Session {
     ) -> Received {
         let mut received = Received::default();
         let mut rest = input;
-        while !self.is_closed() && !received.output_full {
+        while !self.is_closed() {
             let start = output.len();
+            received.output_full = start >= OUTPUT_SIZE_FULL;
+            if received.output_full {
+                break;
+            }
             match self.receive_frame(rest, output, responder, &mut received) {
                 Ok(Some(after)) => rest = after,
                 Ok(None) => break,
@@ -115,8 +119,7 @@ impl Session {
         matches!(self.state, State::Closed(_))
     }
 
-    /// Handles one frame and returns what follows it, or `None` while it is incomplete or must wait
-    /// for the output to be flushed.
+    /// Handles one frame and returns what follows it, or `None` while it is incomplete.
     fn receive_frame<'a>(
         &mut self,
         input: &'a [u8],
@@ -127,10 +130,6 @@ impl Session {
         let Some((frame, rest)) = Frame::split(input, self.frame_size_max)? else {
             return Ok(None);
         };
-        if output.len() >= OUTPUT_SIZE_FULL {
-            received.output_full = true;
-            return Ok(None);
-        }
         self.handle(&frame, output, responder, received)?;
         Ok(Some(rest))
     }
@@ -205,7 +204,7 @@ pub struct Received {
     pub consumed: usize,
     /// What the caller does after it has flushed the output.
     pub next: Next,
-    /// A complete frame waits for room in the output: flush it, and call again before reading more.
+    /// The output is full and frames may be waiting: flush it, and call again before reading more.
     pub output_full: bool,
     /// How many NOTIFY frames were answered.
     pub notifies: usize,

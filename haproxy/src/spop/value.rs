@@ -54,6 +54,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a value. Flags that its type does not use are ignored.
+    #[inline]
     pub(super) fn decode(input: &'a [u8]) -> Parsed<'a, Self> {
         let (rest, tag) = u8(input)?;
         match tag & TYPE_MASK {

@@ -9,22 +9,29 @@ use nom::number::complete::u8;
 use super::error::{Malformed, Parsed};
 
 /// Reads one integer: ten bytes at most, which may still say more than 64 bits.
+#[inline]
 pub(super) fn decode(input: &[u8]) -> Parsed<'_, u64> {
-    let (mut rest, first) = u8(input)?;
-    let mut value = u64::from(first);
-    let mut last = first < FIRST_FLAG;
+    let (rest, first) = u8(input)?;
+    if first < FIRST_FLAG {
+        return Ok((rest, first.into()));
+    }
+    decode_long(rest, first.into())
+}
+
+fn decode_long(mut rest: &[u8], mut value: u64) -> Parsed<'_, u64> {
     let mut unit = Some(FIRST_UNIT);
-    while !last {
+    loop {
         let (after, byte) = u8(rest)?;
         rest = after;
         value = unit
-            .and_then(|unit| unit.checked_mul(u64::from(byte)))
+            .and_then(|unit| unit.checked_mul(byte.into()))
             .and_then(|part| value.checked_add(part))
             .ok_or(nom::Err::Failure(Malformed::VarintOverflow))?;
+        if byte < NEXT_FLAG {
+            return Ok((rest, value));
+        }
         unit = unit.and_then(|unit| unit.checked_mul(NEXT_UNIT));
-        last = byte < NEXT_FLAG;
     }
-    Ok((rest, value))
 }
 
 /// Appends one integer.
@@ -41,6 +48,7 @@ pub(super) fn encode(mut value: u64, output: &mut Vec<u8>) {
 }
 
 /// Reads a string: its size, then as many bytes, borrowed.
+#[inline]
 pub(super) fn decode_string(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (rest, size) = decode(input)?;
     let size = usize::try_from(size).map_err(|_| nom::Err::Failure(Malformed::Truncated))?;
