@@ -601,6 +601,7 @@ mod tests {
                 4,
             ),
             ("lying count", notify(1, 1, b"\x01m\x02\x00\x00"), 4),
+            ("bad second message", notify(1, 1, b"\x01m\x00\x01m\x01"), 4),
             ("reserved type", notify(1, 1, b"\x01m\x01\x00\x0a"), 4),
             ("empty frame", vec![0, 0, 0, 0], 4),
             ("short frame", vec![0, 0, 0, 6], 4),
