@@ -1,3 +1,4 @@
 //! HAProxy's two languages: SPOP (`spop`) and the Runtime API (`runtime`).
 
+pub mod runtime;
 pub mod spop;

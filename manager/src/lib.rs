@@ -1,1 +1,29 @@
-//! The manager.
+//! The manager: issues and renews certificates over ACME, and deploys them to
+//! HAProxy.
+//!
+//! ```text
+//!              schedule ──▶ manager ──▶ acme ──▶ store
+//!   daemon ──▶             │              └──▶ publication ──▶ agent
+//!   cli    ──▶             └──▶ deploy ──▶ live, HAProxy, wire
+//! ```
+
+pub mod acme;
+pub mod bundle;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod deploy;
+pub mod exit;
+pub mod key;
+pub mod leaf;
+pub mod manager;
+pub mod names;
+pub mod policy;
+pub mod publication;
+pub mod schedule;
+pub mod store;
+pub mod watch;
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,22 @@
-//! Harness.
+//! The harness of the end-to-end stories: real HAProxy, a real CA, the real
+//! binaries, on free ports of the loopback and in a directory of their own.
+//!
+//! ```text
+//! Stage ── Haproxy   the shipped configuration, one version of HAProxy
+//!       ├─ Agent     spoacme-agent
+//!       ├─ Pebble    the CA, with its challenge test server for DNS
+//!       ├─ Manager   spoacme: the daemon, or one command
+//!       └─ Client    HTTP and TLS as a visitor
+//! ```
+
+pub mod agent;
+pub mod haproxy;
+pub mod http;
+pub mod manager;
+pub mod pebble;
+pub mod ports;
+pub mod process;
+pub mod stage;
+pub mod tls;
+pub mod wait;
+pub mod weak;

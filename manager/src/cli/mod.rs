@@ -1,0 +1,134 @@
+//! The command line.
+
+mod check;
+mod issue;
+pub mod logs;
+pub mod output;
+mod run;
+mod status;
+mod token;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::exit::Exit;
+
+/// Trusted certificates for HAProxy, with no reload, no webroot and no script.
+#[derive(Debug, Parser)]
+#[command(name = "spoacme", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The configuration; conf.d/*.toml beside it is read too
+    #[arg(long, short, global = true, value_name = "FILE", default_value = DEFAULT_PATH, env = "SPOACME_CONFIG")]
+    config: PathBuf,
+
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// How much to log, on stderr
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        default_value = "info",
+        env = "SPOACME_LOG"
+    )]
+    log_level: LogLevel,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 partly done, 4 nothing to do, \
+78 faulty configuration";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon: keep every certificate issued and served
+    Run,
+    /// Issue and deploy the certificates that are due
+    Issue(Names),
+    /// Issue and deploy certificates now, due or not
+    Renew(SomeNames),
+    /// Show what is issued, on disk, in HAProxy, and served
+    Status(Names),
+    /// Publish, withdraw or list tokens on the agent
+    #[command(subcommand)]
+    Token(token::TokenVerb),
+    /// Work with the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Report everything that is wrong with the configuration
+    Check,
+}
+
+/// Certificates to work on; all if none is named.
+#[derive(Debug, Args)]
+struct Names {
+    /// A certificate, by what it is called or by one of its names [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Certificates to work on; none by mistake.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct SomeNames {
+    /// A certificate, by what it is called or by one of its names
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Every certificate
+    #[arg(long)]
+    all: bool,
+}
+
+/// Executes a command and says how it ended.
+pub async fn execute(arguments: Arguments) -> Exit {
+    let Arguments {
+        config: path,
+        json,
+        verb,
+        ..
+    } = arguments;
+    match verb {
+        Verb::Run => run::execute(&path).await,
+        Verb::Issue(names) => issue::due(&path, &names.names, json).await,
+        Verb::Renew(which) => issue::now(&path, &which.names, json).await,
+        Verb::Status(names) => status::execute(&path, &names.names, json).await,
+        Verb::Token(verb) => token::execute(&path, verb, json).await,
+        Verb::Config(ConfigVerb::Check) => check::execute(&path, json),
+    }
+}
+
+/// Loads the configuration, or says what is wrong with it.
+fn load(path: &std::path::Path) -> Result<Config, Exit> {
+    Config::load(path).map_err(|error| complain(&error))
+}
+
+fn complain(error: &ConfigError) -> Exit {
+    let hint = match error {
+        ConfigError::Read(path, _) => Some(format!(
+            "write {} (README, \"Configuration\"), or name another with --config",
+            path.display()
+        )),
+        ConfigError::Problems(_) => None,
+    };
+    output::fail(&error.to_string(), hint.as_deref());
+    Exit::BadConfiguration
+}

@@ -1,0 +1,50 @@
+//! What a configuration file says, key by key, before it is resolved.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// One file: `spoacme.toml` or a file of `conf.d/`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct File {
+    pub(super) state_directory: Option<Spanned<String>>,
+    pub(super) account: Option<Spanned<Account>>,
+    pub(super) agent: Option<Spanned<Agent>>,
+    pub(super) haproxy: Option<Spanned<Haproxy>>,
+    pub(super) certificate: Vec<Spanned<Certificate>>,
+}
+
+/// `[account]`: who asks, and which CA.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Account {
+    pub(super) email: Option<Spanned<String>>,
+    pub(super) agree_to_terms: bool,
+    pub(super) directory: Option<Spanned<String>>,
+    pub(super) directory_root: Option<Spanned<String>>,
+}
+
+/// `[agent]`: where tokens are published.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Agent {
+    pub(super) control: Option<Spanned<String>>,
+}
+
+/// `[haproxy]`: where certificates are deployed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Haproxy {
+    pub(super) socket: Option<Spanned<String>>,
+    pub(super) certificates: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+    pub(super) verify: Option<Vec<Spanned<String>>>,
+}
+
+/// `[[certificate]]`: one certificate and its names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Certificate {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) names: Vec<Spanned<String>>,
+}

@@ -1,0 +1,202 @@
+//! The configuration: `spoacme.toml` and `conf.d/*.toml` beside it.
+
+mod file;
+mod parse;
+mod problem;
+mod resolve;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use spoacme_haproxy::runtime::Address;
+
+use crate::names::{CertificateName, DnsName};
+
+use problem::Notebook;
+pub use problem::Problem;
+
+/// Where the configuration is looked for by default.
+pub const DEFAULT_PATH: &str = "/etc/spoacme/spoacme.toml";
+
+/// Where the agent listens for its clients by default.
+pub const DEFAULT_AGENT_CONTROL: &str = "/run/spoacme/agent.sock";
+
+/// A complete configuration: every default filled in, every name valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The manager's own directory; nothing but keys, certificates and what
+    /// is known of them.
+    pub state_directory: PathBuf,
+    /// Who asks, and which CA.
+    pub account: Account,
+    /// Where tokens are published.
+    pub agent: Agent,
+    /// Where certificates are deployed.
+    pub haproxy: Haproxy,
+    /// The certificates, by name; no two share one.
+    pub certificates: Vec<Certificate>,
+}
+
+/// Who asks, and which CA.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The contact given to the CA, if any.
+    pub email: Option<String>,
+    /// The URL of the CA's directory (RFC 8555 §7.1.1).
+    pub directory: String,
+    /// A PEM file of roots to trust for the directory instead of the system's.
+    pub directory_root: Option<PathBuf>,
+}
+
+/// Where tokens are published.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// The agent's control socket.
+    pub control: PathBuf,
+}
+
+/// Where certificates are deployed.
+#[derive(Clone, Debug)]
+pub struct Haproxy {
+    /// The Runtime API, at level admin.
+    pub socket: Address,
+    /// The directory that `bind ... ssl crt` names.
+    pub certificates: PathBuf,
+    /// The group that may read that directory, if it exists here.
+    pub group: String,
+    /// The addresses whose handshakes prove what is served.
+    pub verify: Vec<SocketAddr>,
+}
+
+/// One certificate: what it is called and what it is valid for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Certificate {
+    /// What it is called.
+    pub name: CertificateName,
+    /// Its names, in the order given; at least one, at most 100, no two alike.
+    pub names: Vec<DnsName>,
+}
+
+impl Config {
+    /// Reads `path` and `conf.d/*.toml` beside it.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with all of the files, at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let mut draft = resolve::Draft::default();
+        for path in paths(path)? {
+            let text = read(&path)?;
+            let mut notebook = Notebook::new(&path, &text, &mut problems);
+            let file = parse::parse(&text, &mut notebook);
+            draft.add(file, &mut notebook);
+        }
+        let config = draft.finish(&mut Notebook::new(path, "", &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Problems(problems)),
+        }
+    }
+
+    /// The certificate called `name`, or one that bears it as a DNS name.
+    pub fn certificate(&self, name: &str) -> Option<&Certificate> {
+        let called = |c: &&Certificate| c.name.as_str() == name;
+        let bears = |c: &&Certificate| c.names.iter().any(|n| n.as_str() == name);
+        self.certificates
+            .iter()
+            .find(called)
+            .or_else(|| self.certificates.iter().find(bears))
+    }
+}
+
+impl Certificate {
+    /// Its names as text.
+    pub fn names_text(&self) -> Vec<String> {
+        self.names
+            .iter()
+            .map(|name| name.as_str().to_owned())
+            .collect()
+    }
+}
+
+/// The directory of additional files, beside the main one.
+pub fn drop_in_directory(path: &Path) -> PathBuf {
+    path.with_file_name("conf.d")
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    Read(PathBuf, io::Error),
+    /// The files are faulty.
+    Problems(Vec<Problem>),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => {
+                write!(
+                    f,
+                    "cannot read the configuration {}: {error}",
+                    path.display()
+                )
+            }
+            Self::Problems(problems) => {
+                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The main file, then the additional ones in the order of their names.
+fn paths(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let directory = drop_in_directory(main);
+    let mut extra = Vec::new();
+    match fs::read_dir(&directory) {
+        Ok(entries) => {
+            for entry in entries {
+                extra.push(
+                    entry
+                        .map_err(|e| ConfigError::Read(directory.clone(), e))?
+                        .path(),
+                );
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(ConfigError::Read(directory, error)),
+    }
+    extra.retain(|path| path.extension().is_some_and(|e| e == "toml") && !is_hidden(path));
+    extra.sort();
+    extra.insert(0, main.to_owned());
+    Ok(extra)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let fail = |error| ConfigError::Read(path.to_owned(), error);
+    let size = fs::metadata(path).map_err(fail)?.len();
+    if size > FILE_SIZE_MAX {
+        let text = format!("{size} bytes, more than the {FILE_SIZE_MAX} that a file may have");
+        return Err(fail(io::Error::other(text)));
+    }
+    fs::read_to_string(path).map_err(fail)
+}
+
+/// In bytes: some 100,000 certificates.
+const FILE_SIZE_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests;

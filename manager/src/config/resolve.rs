@@ -1,0 +1,308 @@
+//! From what the files say to a complete [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::file::{self, File};
+use super::problem::Notebook;
+use super::{Account, Agent, Certificate, Config, DEFAULT_AGENT_CONTROL, Haproxy};
+use crate::names::{CertificateName, DnsName};
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    state_directory: Option<PathBuf>,
+    account: Option<(Account, bool)>,
+    agent: Option<Agent>,
+    haproxy: Option<HaproxyDraft>,
+    certificates: BTreeMap<CertificateName, Certificate>,
+}
+
+#[derive(Debug)]
+struct HaproxyDraft {
+    socket: Option<spoacme_haproxy::runtime::Address>,
+    certificates: Option<PathBuf>,
+    group: String,
+    verify: Vec<std::net::SocketAddr>,
+}
+
+impl Draft {
+    /// Adds what one file says.
+    pub(super) fn add(&mut self, file: File, notebook: &mut Notebook<'_>) {
+        if let Some(directory) = file.state_directory {
+            let span = directory.span();
+            let path = absolute(directory, "state-directory", notebook);
+            set_once(
+                &mut self.state_directory,
+                path,
+                span,
+                "state-directory",
+                notebook,
+            );
+        }
+        if let Some(account) = file.account {
+            let span = account.span();
+            let account = resolve_account(account.into_inner(), notebook);
+            set_once(
+                &mut self.account,
+                Some(account),
+                span,
+                "[account]",
+                notebook,
+            );
+        }
+        if let Some(agent) = file.agent {
+            let span = agent.span();
+            let agent = resolve_agent(agent.into_inner(), notebook);
+            set_once(&mut self.agent, Some(agent), span, "[agent]", notebook);
+        }
+        if let Some(haproxy) = file.haproxy {
+            let span = haproxy.span();
+            let haproxy = resolve_haproxy(haproxy.into_inner(), notebook);
+            set_once(
+                &mut self.haproxy,
+                Some(haproxy),
+                span,
+                "[haproxy]",
+                notebook,
+            );
+        }
+        for certificate in file.certificate {
+            self.add_certificate(certificate, notebook);
+        }
+    }
+
+    fn add_certificate(&mut self, typed: Spanned<file::Certificate>, notebook: &mut Notebook<'_>) {
+        let span = typed.span();
+        let Some(certificate) = resolve_certificate(typed, notebook) else {
+            return;
+        };
+        if self.certificates.contains_key(&certificate.name) {
+            let message = format!(
+                "a certificate called {} is configured already; give one of them a `name` of its own",
+                certificate.name
+            );
+            return notebook.at(span, message);
+        }
+        self.certificates
+            .insert(certificate.name.clone(), certificate);
+    }
+
+    /// The configuration, if nothing that it needs is missing.
+    pub(super) fn finish(self, notebook: &mut Notebook<'_>) -> Option<Config> {
+        let account = self.finish_account(notebook);
+        let haproxy = self
+            .haproxy
+            .and_then(|draft| finish_haproxy(draft, notebook));
+        Some(Config {
+            state_directory: self
+                .state_directory
+                .unwrap_or_else(|| STATE_DIRECTORY.into()),
+            account: account?,
+            agent: self.agent.unwrap_or_else(|| Agent {
+                control: DEFAULT_AGENT_CONTROL.into(),
+            }),
+            haproxy: haproxy.or_else(|| {
+                notebook.missing("[haproxy] with `socket` and `certificates` is missing");
+                None
+            })?,
+            certificates: self.certificates.into_values().collect(),
+        })
+    }
+
+    fn finish_account(&self, notebook: &mut Notebook<'_>) -> Option<Account> {
+        match &self.account {
+            Some((account, true)) => Some(account.clone()),
+            Some((account, false)) => {
+                notebook.missing(format!(
+                    "[account] lacks `agree-to-terms = true`: the CA at {} issues only to those \
+                     who agree to its terms of service",
+                    account.directory
+                ));
+                None
+            }
+            None => {
+                notebook.missing("[account] with `agree-to-terms = true` is missing");
+                None
+            }
+        }
+    }
+}
+
+const STATE_DIRECTORY: &str = "/var/lib/spoacme";
+
+const VERIFY_ADDRESS: &str = "127.0.0.1:443";
+const HAPROXY_GROUP: &str = "haproxy";
+
+/// Let's Encrypt, production.
+const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+/// The most names that a CA puts into one certificate: Let's Encrypt's
+/// classic profile.
+const NAMES_MAX: usize = 100;
+
+fn set_once<T>(
+    place: &mut Option<T>,
+    value: Option<T>,
+    span: std::ops::Range<usize>,
+    what: &str,
+    notebook: &mut Notebook<'_>,
+) {
+    if place.is_some() {
+        notebook.at(span, format!("{what} stands in an earlier file already"));
+    } else {
+        *place = value;
+    }
+}
+
+fn resolve_account(typed: file::Account, notebook: &mut Notebook<'_>) -> (Account, bool) {
+    let directory = typed.directory.and_then(|url| {
+        let is_https = url.get_ref().starts_with("https://");
+        if !is_https {
+            let message = format!("directory {:?} is not an https URL", url.get_ref());
+            notebook.at(url.span(), message);
+        }
+        is_https.then(|| url.into_inner())
+    });
+    let email = typed.email.and_then(|email| {
+        let looks_right = email
+            .get_ref()
+            .split_once('@')
+            .is_some_and(|(a, b)| !a.is_empty() && b.contains('.'));
+        if !looks_right {
+            notebook.at(
+                email.span(),
+                format!("email {:?} is not an address", email.get_ref()),
+            );
+        }
+        looks_right.then(|| email.into_inner())
+    });
+    let account = Account {
+        email,
+        directory: directory.unwrap_or_else(|| DIRECTORY.to_owned()),
+        directory_root: typed
+            .directory_root
+            .and_then(|p| absolute(p, "directory-root", notebook)),
+    };
+    (account, typed.agree_to_terms)
+}
+
+fn resolve_agent(typed: file::Agent, notebook: &mut Notebook<'_>) -> Agent {
+    let control = typed
+        .control
+        .and_then(|path| absolute(path, "control", notebook));
+    Agent {
+        control: control.unwrap_or_else(|| DEFAULT_AGENT_CONTROL.into()),
+    }
+}
+
+fn resolve_haproxy(typed: file::Haproxy, notebook: &mut Notebook<'_>) -> HaproxyDraft {
+    let socket = typed.socket.and_then(|text| {
+        let parsed = text.get_ref().parse();
+        parsed
+            .map_err(|error| notebook.at(text.span(), format!("socket: {error}")))
+            .ok()
+    });
+    let certificates = typed
+        .certificates
+        .and_then(|p| absolute(p, "certificates", notebook));
+    let mut verify = Vec::new();
+    for text in typed
+        .verify
+        .unwrap_or_else(|| vec![Spanned::new(0..0, VERIFY_ADDRESS.to_owned())])
+    {
+        match text.get_ref().parse() {
+            Ok(address) => verify.push(address),
+            Err(_) => notebook.at(
+                text.span(),
+                format!(
+                    "verify {:?} is not IP:PORT, such as {VERIFY_ADDRESS:?}",
+                    text.get_ref()
+                ),
+            ),
+        }
+    }
+    let group = typed
+        .group
+        .map_or_else(|| HAPROXY_GROUP.to_owned(), Spanned::into_inner);
+    HaproxyDraft {
+        socket,
+        certificates,
+        group,
+        verify,
+    }
+}
+
+fn finish_haproxy(draft: HaproxyDraft, notebook: &mut Notebook<'_>) -> Option<Haproxy> {
+    if draft.socket.is_none() {
+        notebook.missing("[haproxy] lacks `socket`, such as \"/run/haproxy/admin.sock\"");
+    }
+    if draft.certificates.is_none() {
+        notebook
+            .missing("[haproxy] lacks `certificates`, the directory that `bind ... ssl crt` names");
+    }
+    Some(Haproxy {
+        socket: draft.socket?,
+        certificates: draft.certificates?,
+        group: draft.group,
+        verify: draft.verify,
+    })
+}
+
+fn resolve_certificate(
+    typed: Spanned<file::Certificate>,
+    notebook: &mut Notebook<'_>,
+) -> Option<Certificate> {
+    let span = typed.span();
+    let file::Certificate {
+        name,
+        names: typed_names,
+    } = typed.into_inner();
+    let mut names: Vec<DnsName> = Vec::new();
+    for text in typed_names {
+        let text_span = text.span();
+        match DnsName::try_from(text.into_inner()) {
+            Ok(name) if names.contains(&name) => {
+                notebook.at(text_span, format!("{name} is listed twice"));
+            }
+            Ok(name) => names.push(name),
+            Err(error) => notebook.at(text_span, error.to_string()),
+        }
+    }
+    if names.len() > NAMES_MAX {
+        let message = format!(
+            "{} names; a certificate holds {NAMES_MAX} at most",
+            names.len()
+        );
+        notebook.at(span.clone(), message);
+    }
+    let Some(first) = names.first() else {
+        notebook.at(span, "[[certificate]] has no valid `names`");
+        return None;
+    };
+    let name = match name {
+        None => CertificateName::from(first),
+        Some(text) => {
+            let span = text.span();
+            let parsed = CertificateName::try_from(text.into_inner());
+            parsed
+                .map_err(|error| notebook.at(span, error.to_string()))
+                .ok()?
+        }
+    };
+    Some(Certificate { name, names })
+}
+
+fn absolute(text: Spanned<String>, key: &str, notebook: &mut Notebook<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(text.get_ref());
+    if path.is_absolute() {
+        return Some(path);
+    }
+    notebook.at(
+        text.span(),
+        format!("{key} {:?} is not an absolute path", text.get_ref()),
+    );
+    None
+}

@@ -1,0 +1,232 @@
+//! The manager's work on one certificate: reconcile, and issue when due.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use spoacme_control::Client as Agent;
+
+use crate::acme::{AcmeError, Authority};
+use crate::config::{Certificate, Config};
+use crate::deploy::{DeployError, Deployer, Outcome};
+use crate::names::{CertificateName, DnsName};
+use crate::schedule::{self, Current, History, Step};
+use crate::store::{Generation, Lock, Store, StoreError};
+
+/// Everything that work on certificates needs.
+#[derive(Debug)]
+pub struct Manager {
+    config: Config,
+    store: Store,
+    agent: Agent,
+    clock: fn() -> Timestamp,
+}
+
+/// When a certificate is to be issued.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum When {
+    /// When the schedule says so.
+    Due,
+    /// Now, whatever the schedule says.
+    Now,
+}
+
+/// What came of the work on one certificate.
+#[derive(Debug)]
+pub struct Report {
+    /// The certificate.
+    pub name: CertificateName,
+    /// What was done.
+    pub done: Done,
+    /// What could not be done.
+    pub error: Option<WorkError>,
+    /// Until when the newest generation is valid.
+    pub not_after: Option<Timestamp>,
+    /// When it is issued next.
+    pub next: Option<Step>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// Nothing.
+    Nothing,
+    /// The newest generation was deployed.
+    Deployed,
+    /// A new generation was issued, but not deployed.
+    Issued,
+    /// A new generation was issued and deployed.
+    IssuedAndDeployed,
+}
+
+impl Manager {
+    /// Opens the store of `config`.
+    ///
+    /// # Errors
+    ///
+    /// When the state directory cannot be used.
+    pub fn open(config: Config, clock: fn() -> Timestamp) -> Result<Self, StoreError> {
+        let store = Store::open(&config.state_directory)?;
+        let agent = Agent::new(&config.agent.control);
+        Ok(Self {
+            config,
+            store,
+            agent,
+            clock,
+        })
+    }
+
+    /// The configuration worked by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes the lock that all work needs.
+    ///
+    /// # Errors
+    ///
+    /// When another process keeps it for longer than `patience`.
+    pub async fn lock(&self, patience: Duration) -> Result<Lock, StoreError> {
+        self.store.lock(patience).await
+    }
+
+    /// Makes what HAProxy needs to start.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn prepare(&self) -> Result<(), DeployError> {
+        self.deployer()
+            .prepare(&self.config.certificates, (self.clock)())
+    }
+
+    /// Reconciles one certificate, issuing it first if it is time.
+    pub async fn work(&self, certificate: &Certificate, when: When) -> Report {
+        let (done, error) = match self.try_work(certificate, when).await {
+            Ok(done) => (done, None),
+            Err((done, error)) => (done, Some(error)),
+        };
+        let newest = self
+            .store
+            .lineage(&certificate.name)
+            .newest()
+            .ok()
+            .flatten();
+        Report {
+            name: certificate.name.clone(),
+            done,
+            error,
+            not_after: newest.map(|generation| generation.meta.leaf.not_after),
+            next: self.next(certificate).ok(),
+        }
+    }
+
+    async fn try_work(
+        &self,
+        certificate: &Certificate,
+        when: When,
+    ) -> Result<Done, (Done, WorkError)> {
+        let nothing = |error: WorkError| (Done::Nothing, error);
+        let deployer = self.deployer();
+        let outcome = deployer.reconcile(certificate, (self.clock)()).await;
+        let is_due = self
+            .next(certificate)
+            .map_err(|e| nothing(e.into()))?
+            .is_due((self.clock)());
+        if !is_due && when == When::Due {
+            return match outcome.map_err(|e| nothing(e.into()))? {
+                Outcome::Deployed => Ok(Done::Deployed),
+                Outcome::InPlace | Outcome::NothingYet => Ok(Done::Nothing),
+            };
+        }
+        // The CA's question comes through the same HAProxy: if that does not
+        // answer, asking the CA would only be a failure in its books.
+        deployer.reach().await.map_err(|e| nothing(e.into()))?;
+        self.issue(certificate).await.map_err(nothing)?;
+        match deployer.reconcile(certificate, (self.clock)()).await {
+            Ok(_) => Ok(Done::IssuedAndDeployed),
+            Err(error) => Err((Done::Issued, error.into())),
+        }
+    }
+
+    /// Issues, and keeps book of it.
+    async fn issue(&self, certificate: &Certificate) -> Result<Generation, WorkError> {
+        let authority = Authority::new(&self.config.account, &self.store, &self.agent, self.clock)?;
+        let mut history = self.store.history(&certificate.name)?;
+        match authority.issue(certificate).await {
+            Ok(generation) => {
+                self.store
+                    .keep_history(&certificate.name, &History::default())?;
+                Ok(generation)
+            }
+            Err(error) => {
+                history.failures = history.failures.saturating_add(1);
+                history.last_failure = Some((self.clock)());
+                history.last_error = Some(error.to_string());
+                self.store.keep_history(&certificate.name, &history)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn next(&self, certificate: &Certificate) -> Result<Step, StoreError> {
+        next_step(&self.store, certificate, (self.clock)())
+    }
+
+    fn deployer(&self) -> Deployer<'_> {
+        Deployer::new(&self.store, &self.config.haproxy)
+    }
+}
+
+/// When `certificate` is issued next, by what the store knows.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn next_step(
+    store: &Store,
+    certificate: &Certificate,
+    now: Timestamp,
+) -> Result<Step, StoreError> {
+    let newest = store.lineage(&certificate.name).newest()?;
+    let current = newest.map(|generation| Current {
+        not_before: generation.meta.leaf.not_before,
+        not_after: generation.meta.leaf.not_after,
+        names_match: has_names(&generation.meta.leaf.names, &certificate.names),
+    });
+    Ok(schedule::next(
+        current,
+        &store.history(&certificate.name)?,
+        now,
+    ))
+}
+
+fn has_names(found: &[String], wanted: &[DnsName]) -> bool {
+    found.len() == wanted.len() && wanted.iter().all(|n| found.iter().any(|f| f == n.as_str()))
+}
+
+/// What could not be done for a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// It was not issued.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    /// It was not deployed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WorkError {
+    /// The way out, where there is a plain one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Acme(error) => error.hint(),
+            Self::Deploy(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `spoacme`: the daemon, or one command.
+
+use std::ffi::OsStr;
+use std::process::{Command, ExitStatus};
+
+use serde_json::Value;
+
+use crate::agent::binary;
+use crate::pebble::Pebble;
+use crate::process::Process;
+use crate::stage::Stage;
+use crate::wait;
+
+/// The manager of a stage.
+#[derive(Debug)]
+pub struct Manager<'a> {
+    stage: &'a Stage,
+    names: Vec<String>,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl<'a> Manager<'a> {
+    pub(crate) fn configure(
+        stage: &'a Stage,
+        pebble: &Pebble,
+        names: &[&str],
+    ) -> Result<Self, String> {
+        let manager = Self {
+            stage,
+            names: names.iter().map(|&n| n.to_owned()).collect(),
+        };
+        manager.write_configuration(&pebble.directory(), &pebble.root().display().to_string())?;
+        Ok(manager)
+    }
+
+    /// Writes the configuration, with a CA of that directory and root.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write_configuration(&self, directory: &str, root: &str) -> Result<(), String> {
+        let Stage { https, .. } = self.stage;
+        let text = format!(
+            "state-directory = {:?}\n\n\
+             [account]\n\
+             email = \"ops@example.com\"\n\
+             agree-to-terms = true\n\
+             directory = {directory:?}\n\
+             directory-root = {root:?}\n\n\
+             [agent]\n\
+             control = {:?}\n\n\
+             [haproxy]\n\
+             socket = {:?}\n\
+             certificates = {:?}\n\
+             verify = [\"127.0.0.1:{https}\"]\n\n\
+             [[certificate]]\n\
+             names = {:?}\n",
+            self.stage.path("state"),
+            self.stage.path("agent.sock"),
+            self.stage.path("admin.sock"),
+            self.stage.path("live"),
+            self.names,
+        );
+        self.stage.write("spoacme.toml", &text).map(drop)
+    }
+
+    /// Adds a certificate, as an operator does: a file in `conf.d`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn add(&self, names: &[&str]) -> Result<(), String> {
+        let text = format!("[[certificate]]\nnames = {names:?}\n");
+        self.stage
+            .write(&format!("conf.d/{}.toml", names[0]), &text)
+            .map(drop)
+    }
+
+    /// Starts the daemon.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn run(&self) -> Result<Daemon, String> {
+        let mut command = self.command(["run"]);
+        Ok(Daemon {
+            process: Process::start("spoacme", self.stage.root(), &mut command)?,
+        })
+    }
+
+    /// Runs one command to its end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn call<const N: usize>(&self, arguments: [&str; N]) -> Result<Ended, String> {
+        end(self.command(arguments))
+    }
+
+    /// Runs one command that must end well.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn expect<const N: usize>(&self, arguments: [&str; N]) -> Result<Ended, String> {
+        let ended = self.call(arguments)?;
+        wait::ensure(ended.status.success(), format!("{arguments:?}: {ended:#?}"))?;
+        Ok(ended)
+    }
+
+    /// `spoacme status --json`.
+    ///
+    /// # Errors
+    ///
+    /// When it prints no JSON.
+    pub fn status(&self) -> Result<Value, String> {
+        let ended = self.call(["status", "--json"])?;
+        serde_json::from_str(&ended.stdout).map_err(|error| format!("{error}: {ended:#?}"))
+    }
+
+    /// Waits until the newest generation of every certificate is at least
+    /// `generation`, and on disk, in HAProxy, and served.
+    ///
+    /// # Errors
+    ///
+    /// When that does not come about.
+    pub fn wait_for_generation(&self, generation: u64) -> Result<Value, String> {
+        wait::until(&format!("generation {generation}"), || {
+            let status = self.status()?;
+            let rows = status["certificates"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let number = |row: &Value| row["facts"]["issued"]["generation"].as_u64();
+            let good =
+                |row: &Value| row["agree"] == true && number(row).is_some_and(|n| n >= generation);
+            if !rows.is_empty() && rows.iter().all(good) {
+                return Ok(status);
+            }
+            Err(format!("{status:#}\n{}", self.log()))
+        })
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.stage.path("spoacme.log")).unwrap_or_default()
+    }
+
+    fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
+        spoacme(self.stage, arguments)
+    }
+}
+
+impl Ended {
+    /// The exit code.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+}
+
+impl Daemon {
+    /// Ends it in an orderly way.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or not well.
+    pub fn stop(mut self) -> Result<(), String> {
+        let status = self.process.terminate()?;
+        wait::ensure(status.success(), format!("the daemon ended with {status}"))
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+}
+
+/// Runs `spoacme token` against the agent of `stage`.
+///
+/// # Errors
+///
+/// When it does not end well.
+pub fn token(stage: &Stage, arguments: &[&str]) -> Result<Ended, String> {
+    let control = stage.path("agent.sock").display().to_string();
+    let (verb, rest) = arguments.split_first().ok_or("no verb")?;
+    let all = ["token", verb, "--control", &control]
+        .into_iter()
+        .chain(rest.iter().copied());
+    let ended = end(spoacme(stage, all))?;
+    wait::ensure(ended.status.success(), format!("{arguments:?}: {ended:#?}"))?;
+    Ok(ended)
+}
+
+fn spoacme<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary("spoacme"));
+    command
+        .arg("--config")
+        .arg(stage.path("spoacme.toml"))
+        .args(arguments);
+    command
+}
+
+fn end(mut command: Command) -> Result<Ended, String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Ended {
+        status: output.status,
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    })
+}

@@ -1,0 +1,121 @@
+//! Child processes that end with the story that started them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::wait;
+
+/// A running program, killed and waited for when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in `directory/name.log`, after what an
+    /// earlier run of the same name has left there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start(name: &str, directory: &Path, command: &mut Command) -> Result<Self, String> {
+        let log = directory.join(format!("{name}.log"));
+        let fail = |error: io::Error| format!("cannot start {name}: {error}");
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(fail)?;
+        let errors = output.try_clone().map_err(fail)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn();
+        Ok(Self {
+            name: name.to_owned(),
+            child: child.map_err(fail)?,
+            log,
+        })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Fails if it has ended, with the end of what it printed.
+    ///
+    /// # Errors
+    ///
+    /// That it has ended.
+    pub fn expect_running(&mut self) -> Result<(), String> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            ended => Err(format!(
+                "{} has ended ({ended:?}):\n{}",
+                self.name,
+                self.output()
+            )),
+        }
+    }
+
+    /// Sends a signal by its name, such as `USR2`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent.
+    pub fn signal(&self, signal: &str) -> Result<(), String> {
+        let sent = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(self.id().to_string())
+            .status();
+        match sent {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(format!(
+                "cannot send SIG{signal} to {}: {other:?}",
+                self.name
+            )),
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub fn terminate(&mut self) -> Result<ExitStatus, String> {
+        self.signal("TERM")?;
+        let what = format!("the end of {}", self.name);
+        wait::until_within(Duration::from_secs(10), &what, || {
+            match self.child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                Ok(None) => Err("still running".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
+    /// Kills it, as the kernel or an operator in despair would.
+    pub fn kill(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

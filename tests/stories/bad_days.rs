@@ -1,0 +1,187 @@
+//! Bad input and bad days: one clear message, the right exit code, and what
+//! was serving stays in place.
+
+use std::fs;
+
+use spoacme_tests::haproxy::Release;
+use spoacme_tests::manager::{Ended, Manager};
+use spoacme_tests::pebble::Options;
+use spoacme_tests::stage::Stage;
+use spoacme_tests::tls;
+use spoacme_tests::wait::ensure;
+
+use crate::Story;
+
+pub(crate) const STORIES: &[Story] = &[
+    ("wrong configuration key: named with its line", wrong_key),
+    ("HAProxy's socket missing: CA is not asked", no_socket),
+    ("CA out of reach: said, and serving goes on", no_ca),
+    ("agent out of reach: said, and serving goes on", no_agent),
+    ("state directory unusable: named", no_state),
+    ("validation fails: name and cause are said", no_validation),
+    ("PEM that HAProxy refuses: rolled back", refused),
+];
+
+/// A stage with one certificate issued and served.
+macro_rules! serving {
+    ($release:expr => $stage:ident, $pebble:ident, $manager:ident, $agent:ident, $haproxy:ident) => {
+        let $stage = Stage::new($release)?;
+        #[allow(unused_mut, reason = "some stories kill it")]
+        let mut $pebble = $stage.pebble(&Options::default())?;
+        let $manager = $stage.manager(&$pebble, &["example.test"])?;
+        crate::outage::placeholder(&$stage)?;
+        let ($agent, $haproxy) = ($stage.agent()?, $stage.haproxy()?);
+        $manager.expect(["issue"])?;
+    };
+}
+
+/// Ended with `code`, said `words` in one message, and what was served is
+/// served.
+fn expect(ended: &Ended, code: i32, words: &[&str]) -> Result<(), String> {
+    ensure(ended.code() == Some(code), format!("{ended:#?}"))?;
+    for word in words {
+        ensure(
+            ended.stderr.contains(word),
+            format!("{word:?} is missing in {ended:#?}"),
+        )?;
+    }
+    ensure(!ended.stderr.contains("panicked"), format!("{ended:#?}"))
+}
+
+fn renew(manager: &Manager<'_>) -> Result<Ended, String> {
+    manager.call(["renew", "example.test"])
+}
+
+fn wrong_key(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    let good = fs::read_to_string(stage.path("spoacme.toml")).map_err(|e| e.to_string())?;
+    stage.write("spoacme.toml", &good.replace("verify =", "verfy ="))?;
+    let file = stage.path("spoacme.toml").display().to_string();
+    let words = [&file, "unknown key `verfy`; did you mean `verify`?"];
+    expect(&renew(&manager)?, 78, &words)?;
+    expect(&manager.call(["config", "check"])?, 78, &words)?;
+    expect(&manager.call(["run"])?, 78, &words)?;
+    ensure(pebble.issued() == 1, "a certificate was issued")?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )
+}
+
+fn no_socket(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    let socket = stage.path("admin.sock");
+    let aside = stage.path("aside.sock");
+    fs::rename(&socket, &aside).map_err(|error| error.to_string())?;
+    let ended = renew(&manager)?;
+    fs::rename(&aside, &socket).map_err(|error| error.to_string())?;
+    expect(&ended, 1, &[&socket.display().to_string(), "hint: "])?;
+    ensure(pebble.issued() == 1, "the CA was asked")?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )
+}
+
+fn no_ca(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    pebble.kill();
+    expect(
+        &renew(&manager)?,
+        1,
+        &["cannot reach the CA", &pebble.directory(), "hint: "],
+    )?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )
+}
+
+fn no_agent(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, agent, _haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    agent.stop()?;
+    let socket = stage.path("agent.sock").display().to_string();
+    expect(
+        &renew(&manager)?,
+        1,
+        &["cannot publish the token", &socket, "hint: "],
+    )?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )?;
+    // The order is gone on with once the agent is back.
+    let _agent = stage.agent()?;
+    crate::outage::wait_for_agent(&stage)?;
+    manager.expect(["renew", "example.test"])?;
+    ensure(
+        pebble.issued() == 2,
+        format!("{} certificates were issued", pebble.issued()),
+    )
+}
+
+fn no_state(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    // Permissions do not stop root; a file in the way stops anybody.
+    fs::rename(stage.path("state"), stage.path("aside")).map_err(|error| error.to_string())?;
+    stage.write("state", "")?;
+    let state = stage.path("state").display().to_string();
+    expect(&renew(&manager)?, 1, &[&state, "hint: "])?;
+    ensure(pebble.issued() == 1, "the CA was asked")?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )
+}
+
+fn no_validation(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    // The CA asks where nothing answers: this HAProxy, without its frontend.
+    haproxy.runtime("disable frontend http")?;
+    haproxy.runtime("shutdown frontend http")?;
+    let words = ["the CA could not validate example.test", "hint: "];
+    expect(&renew(&manager)?, 1, &words)?;
+    ensure(pebble.issued() == 1, "a certificate was issued")?;
+    let status = manager.status()?;
+    ensure(
+        status["certificates"][0]["history"]["failures"] == 1,
+        format!("{status:#}"),
+    )?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )
+}
+
+/// A generation in the store that OpenSSL will not serve: its key is too
+/// small for any security level that Debian allows.
+fn refused(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, haproxy);
+    let before = tls::leaf(stage.https, "example.test")?;
+    let file = fs::read(stage.path("live/example.test.pem")).map_err(|error| error.to_string())?;
+    spoacme_tests::weak::plant_generation(&stage, "example.test", 2)?;
+    let ended = manager.call(["issue"])?;
+    expect(&ended, 1, &["HAProxy: ", "example.test"])?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )?;
+    let now = fs::read(stage.path("live/example.test.pem")).map_err(|error| error.to_string())?;
+    ensure(now == file, "the file is not the one before")?;
+    let transaction = haproxy.runtime("show ssl cert")?;
+    ensure(
+        !transaction.contains("\n*"),
+        format!("a transaction is left open: {transaction}"),
+    )?;
+    // It is not tried again, and the one before counts as the newest.
+    let again = manager.call(["issue"])?;
+    ensure(again.code() == Some(4), format!("{again:#?}"))?;
+    manager.wait_for_generation(1)?;
+    ensure(pebble.issued() == 1, "a certificate was issued")
+}
