@@ -62,11 +62,11 @@ impl<'a> HaproxyHello<'a> {
             item::encode(VERSIONS, versions, output);
             item::encode(FRAME_SIZE, self.frame_size_max.into(), output);
             item::encode(CAPABILITIES, Value::String(self.capabilities), output);
-            if self.is_health_check {
-                item::encode(HEALTHCHECK, true.into(), output);
-            }
             if let Some(engine_id) = self.engine_id {
                 item::encode(ENGINE_ID, Value::String(engine_id), output);
+            }
+            if self.is_health_check {
+                item::encode(HEALTHCHECK, true.into(), output);
             }
         });
     }
