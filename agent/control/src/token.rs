@@ -37,10 +37,10 @@ impl From<Token> for String {
     }
 }
 
-/// Look-ups are made with the bytes of a path.
-impl Borrow<[u8]> for Token {
-    fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
+/// Look-ups are made with a part of a path.
+impl Borrow<str> for Token {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -17,7 +17,7 @@ mod command;
 mod error;
 mod name;
 mod payload;
-mod reply;
+pub mod reply;
 #[cfg(feature = "client")]
 mod swap;
 mod version;

@@ -122,9 +122,7 @@ mod tests {
 
     #[test]
     fn debug_output_holds_no_key() {
-        assert_eq!(
-            format!("{:?}", Payload::from_pem(PEM).unwrap()),
-            "Payload(58 bytes)"
-        );
+        let shown = format!("{:?}", Payload::from_pem(PEM).unwrap());
+        assert_eq!(shown, format!("Payload({} bytes)", PEM.len()));
     }
 }

@@ -63,7 +63,7 @@ impl Loaded {
 }
 
 /// Reads what `show info` says.
-pub(super) fn info(text: &str) -> Option<Info> {
+pub fn info(text: &str) -> Option<Info> {
     let value = |key| {
         fields(text)
             .find(|(name, _)| *name == key)
@@ -78,7 +78,7 @@ pub(super) fn info(text: &str) -> Option<Info> {
 
 /// Reads what `show ssl cert` says: a name on each line, `*` before the one
 /// with an open transaction, comments.
-pub(super) fn stores(text: &str) -> Stores {
+pub fn stores(text: &str) -> Stores {
     let mut stores = Stores::default();
     for line in text
         .lines()
@@ -93,7 +93,7 @@ pub(super) fn stores(text: &str) -> Stores {
 }
 
 /// Reads what `show ssl cert NAME` says; none if there is no such certificate.
-pub(super) fn loaded(text: &str) -> Option<Loaded> {
+pub fn loaded(text: &str) -> Option<Loaded> {
     fields(text).find(|(key, _)| *key == "Filename")?;
     let value = |key| {
         fields(text)
@@ -112,7 +112,7 @@ pub(super) fn loaded(text: &str) -> Option<Loaded> {
 }
 
 /// Reads what `show ssl crt-list -n LIST` says: `NAME:LINE`, filters after it.
-pub(super) fn crt_list(text: &str) -> Vec<String> {
+pub fn crt_list(text: &str) -> Vec<String> {
     let name = |line: &str| {
         line.split(['[', ' '])
             .next()?
@@ -126,7 +126,7 @@ pub(super) fn crt_list(text: &str) -> Vec<String> {
 }
 
 /// Whether the whole exchange went wrong, whatever the command.
-pub(super) fn common_failure(text: &str, line: &str) -> Option<Error> {
+pub fn common_failure(text: &str, line: &str) -> Option<Error> {
     if text.contains("Operations on certificates are currently locked!") {
         return Some(Error::Busy);
     }
@@ -142,41 +142,41 @@ pub(super) fn common_failure(text: &str, line: &str) -> Option<Error> {
 }
 
 /// `new ssl cert`: made now, or there already.
-pub(super) fn is_new(text: &str, name: &StorePath) -> bool {
+pub fn is_new(text: &str, name: &StorePath) -> bool {
     text.contains(&format!("New empty certificate store '{name}'!"))
         || text.contains(&format!("Certificate '{name}' already exists!"))
 }
 
 /// `set ssl cert`: a transaction made anew, for exactly this certificate. On
 /// 2.6, "updated" may mean that another one's transaction was overwritten.
-pub(super) fn is_set(text: &str, name: &StorePath) -> bool {
+pub fn is_set(text: &str, name: &StorePath) -> bool {
     text.lines()
         .any(|line| line == format!("Transaction created for certificate {name}!"))
 }
 
 /// `commit ssl cert`.
-pub(super) fn is_committed(text: &str) -> bool {
+pub fn is_committed(text: &str) -> bool {
     text.lines().any(|line| line.trim() == "Success!")
 }
 
 /// `commit ssl cert` without a transaction: a reload came in between.
-pub(super) fn is_without_transaction(text: &str) -> bool {
+pub fn is_without_transaction(text: &str) -> bool {
     text.contains("No ongoing transaction")
 }
 
 /// `add ssl crt-list`: added now, or there already.
-pub(super) fn is_added(text: &str) -> bool {
+pub fn is_added(text: &str) -> bool {
     is_committed(text) || text.contains("file already exists in this directory!")
 }
 
 /// `abort ssl cert`, or `del ssl cert`.
-pub(super) fn is_gone(text: &str, name: &StorePath) -> bool {
+pub fn is_gone(text: &str, name: &StorePath) -> bool {
     text.contains(&format!("Transaction aborted for certificate '{name}'!"))
         || text.contains(&format!("Certificate '{name}' deleted!"))
 }
 
 /// A reply for a log or an error: one line, escaped, shortened.
-pub(super) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let plain = |c: char| if c.is_control() { '?' } else { c };
     line.chars().map(plain).take(QUOTE_LENGTH_MAX).collect()
