@@ -84,6 +84,15 @@ impl Pebble {
         self.wait()
     }
 
+    /// Sends it a signal by its name, such as `STOP`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent.
+    pub fn signal(&self, signal: &str) -> Result<(), String> {
+        self.process.signal(signal)
+    }
+
     /// Ends it.
     pub fn kill(&mut self) {
         self.process.kill();

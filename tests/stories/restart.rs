@@ -58,12 +58,16 @@ fn agent(release: &Release) -> Result<(), String> {
         let log = manager.log();
         ensure(log.contains("tokens published"), &log)
     })?;
+    // The CA waits some random seconds before it asks. Held meanwhile, it
+    // asks only after the restart, so that the outcome is no matter of luck.
+    pebble.signal("STOP")?;
     agent.kill();
     let _agent = stage.agent()?;
     until("the tokens again", || {
         let log = manager.log();
         ensure(log.contains("tokens published again"), &log)
     })?;
+    pebble.signal("CONT")?;
     manager.wait_for_generation(1)?;
     daemon.stop()
 }

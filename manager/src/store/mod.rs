@@ -39,7 +39,8 @@ impl Store {
     ///
     /// When the directory cannot be made or written to.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for part in ["", "accounts", "certs", "orders", "ledger"] {
+        make_directory(root, 0o700)?;
+        for part in ["accounts", "certs", "orders", "ledger"] {
             make_directory(&root.join(part), 0o700)?;
         }
         Ok(Self {
@@ -133,7 +134,9 @@ fn io_hint(error: &io::Error, path: &Path) -> Option<String> {
         io::ErrorKind::PermissionDenied => "run as the user that owns it, or correct its owner",
         io::ErrorKind::ReadOnlyFilesystem => "remount the file system read-write",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its file system",
-        io::ErrorKind::NotADirectory => "`state-directory` or a part of it is a file; name another",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file stands where a directory should be; move it away, or name another path"
+        }
         _ => return None,
     };
     Some(format!("{hint} ({})", path.display()))
