@@ -205,7 +205,9 @@ fn captures() -> Vec<Capture> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/spop");
     let series = fs::read_dir(&root).expect("a folder of captures");
     let mut captures: Vec<Capture> = series
-        .flat_map(|series| fs::read_dir(series.expect("a series").path()).expect("a folder"))
+        .map(|series| series.expect("a series").path())
+        .filter(|path| path.is_dir())
+        .flat_map(|path| fs::read_dir(path).expect("a folder"))
         .map(|entry| entry.expect("a file").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "bin"))
         .map(|path| Capture {

@@ -63,14 +63,19 @@ pub enum AcmeError {
 }
 
 impl AcmeError {
-    /// Whether the same request may succeed in a moment, so that going on with
-    /// the order beats giving it up.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable(_) => true,
-            Self::Refused(problem) => is_type(problem, "badNonce"),
-            _ => false,
-        }
+    /// Whether going on with the order beats giving it up.
+    pub(super) fn is_transient(&self) -> bool {
+        self.is_unreachable() || self.is_bad_nonce()
+    }
+
+    /// Whether the CA gave no answer.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// Whether the CA wants another nonce (RFC 8555 §6.5).
+    pub(super) fn is_bad_nonce(&self) -> bool {
+        matches!(self, Self::Refused(problem) if is_type(problem, "badNonce"))
     }
 
     /// Whether the CA says that it does not know the account: it lost it, or

@@ -13,7 +13,7 @@ use instant_acme::Account;
 use jiff::Timestamp;
 use spoacme_control::Client as Agent;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::config::{self, Certificate};
 use crate::store::{Generation, Store};
@@ -61,25 +61,25 @@ impl<'a> Authority<'a> {
     /// Why there is none. What has been got so far is kept, and used by the
     /// next call.
     pub async fn issue(&self, certificate: &Certificate) -> Result<Generation, AcmeError> {
-        let mut registered_again = false;
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES_MAX {
+        let mut patience = Patience::default();
+        loop {
             match self.try_issue(certificate).await {
-                Err(error) if error.is_unknown_account() && !registered_again => {
+                Err(error) if error.is_unknown_account() && patience.registers_again() => {
                     warn!("the CA does not know the account any more; registering it again");
                     account::register(&self.http, self.config, self.store).await?;
                     self.store.forget_order(&certificate.name)?;
-                    registered_again = true;
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_bad_nonce() && patience.takes_another_nonce() => {
+                    debug!(certificate = %certificate.name, "{error}; going on");
+                }
+                Err(error) if error.is_unreachable() && patience.tries_again() => {
+                    let pause = patience.pause;
                     warn!(certificate = %certificate.name, "{error}; trying again in {pause:?}");
                     sleep(pause).await;
-                    pause *= 2;
                 }
                 outcome => return outcome,
             }
         }
-        self.try_issue(certificate).await
     }
 
     async fn try_issue(&self, certificate: &Certificate) -> Result<Generation, AcmeError> {
@@ -96,7 +96,44 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// How often one call tries when the CA is out of reach for a moment. What
-/// takes longer is the schedule's matter.
-const TRIES_MAX: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How often one call goes on after what may pass in a moment. What takes
+/// longer is the schedule's matter.
+struct Patience {
+    registrations: u32,
+    nonces: u32,
+    tries: u32,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            registrations: 1,
+            // instant-acme signs each request anew three times by itself.
+            nonces: 30,
+            tries: 3,
+            pause: Duration::from_millis(250),
+        }
+    }
+}
+
+impl Patience {
+    fn registers_again(&mut self) -> bool {
+        take_one(&mut self.registrations)
+    }
+
+    fn takes_another_nonce(&mut self) -> bool {
+        take_one(&mut self.nonces)
+    }
+
+    fn tries_again(&mut self) -> bool {
+        self.pause *= 2;
+        take_one(&mut self.tries)
+    }
+}
+
+fn take_one(left: &mut u32) -> bool {
+    let is_left = *left > 0;
+    *left = left.saturating_sub(1);
+    is_left
+}

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AuthorizationHandle, AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use spoacme_control::Entry;
 use tracing::{info, warn};
@@ -181,6 +181,8 @@ async fn post_challenges(order: &mut Order) -> Result<(), AcmeError> {
         let mut authorization = authorization?;
         if authorization.status == AuthorizationStatus::Pending
             && let Some(mut challenge) = authorization.challenge(ChallengeType::Http01)
+            // One under way since before a crash is not to be posted twice.
+            && challenge.status == ChallengeStatus::Pending
         {
             challenge.set_ready().await?;
         }
