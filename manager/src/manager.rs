@@ -140,9 +140,13 @@ impl Manager {
                 Outcome::InPlace | Outcome::NothingYet => Ok(Done::Nothing),
             };
         }
-        // The CA's question comes through the same HAProxy: if that does not
-        // answer, asking the CA would only be a failure in its books.
-        deployer.reach().await.map_err(|e| nothing(e.into()))?;
+        // The CA's question comes through this HAProxy and this agent: if they
+        // do not answer, asking the CA would only be a failure in its books.
+        self.agent.ping().await.map_err(|e| nothing(e.into()))?;
+        deployer
+            .wait_for_agent()
+            .await
+            .map_err(|e| nothing(e.into()))?;
         self.issue(certificate).await.map_err(nothing)?;
         match deployer.reconcile(certificate, (self.clock)()).await {
             Ok(_) => Ok(Done::IssuedAndDeployed),
@@ -215,6 +219,9 @@ pub enum WorkError {
     /// It was not deployed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// The agent does not answer.
+    #[error("cannot publish tokens: {0}")]
+    Agent(#[from] spoacme_control::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -226,6 +233,7 @@ impl WorkError {
         match self {
             Self::Acme(error) => error.hint(),
             Self::Deploy(error) => error.hint(),
+            Self::Agent(error) => error.hint(),
             Self::Store(error) => error.hint(),
         }
     }

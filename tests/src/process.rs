@@ -20,6 +20,9 @@ impl Process {
     /// Starts `command` with its output in `directory/name.log`, after what an
     /// earlier run of the same name has left there.
     ///
+    /// The kernel kills it when the thread that starts it ends, so that not
+    /// even a Ctrl-C leaves anything running.
+    ///
     /// # Errors
     ///
     /// When it cannot be started.
@@ -32,7 +35,7 @@ impl Process {
             .open(&log)
             .map_err(fail)?;
         let errors = output.try_clone().map_err(fail)?;
-        let child = command
+        let child = with_parent(command)
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -112,6 +115,20 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `command`, killed when its parent dies (`PR_SET_PDEATHSIG`, prctl(2)).
+fn with_parent(command: &Command) -> Command {
+    let mut tied = Command::new("setpriv");
+    tied.args(["--pdeathsig", "KILL", "--"]);
+    tied.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    tied
 }
 
 impl Drop for Process {

@@ -48,6 +48,16 @@ pub fn leaf(port: u16, name: &str) -> Result<CertificateDer<'static>, String> {
         .ok_or_else(|| "an empty chain".to_owned())
 }
 
+/// Who issued a certificate, as a distinguished name.
+///
+/// # Errors
+///
+/// When it is no certificate.
+pub fn issuer(leaf: &CertificateDer<'_>) -> Result<String, String> {
+    let parsed = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
+    Ok(parsed.1.issuer().to_string())
+}
+
 /// A visitor who makes one handshake after another.
 #[derive(Debug)]
 pub struct Visitor {

@@ -108,13 +108,13 @@ fn no_agent(release: &Release) -> Result<(), String> {
     expect(
         &renew(&manager)?,
         1,
-        &["cannot publish the token", &socket, "hint: "],
+        &["cannot publish tokens", &socket, "hint: "],
     )?;
     ensure(
         tls::leaf(stage.https, "example.test")? == before,
         "another certificate is served",
     )?;
-    // The order is gone on with once the agent is back.
+    ensure(pebble.issued() == 1, "the CA was asked")?;
     let _agent = stage.agent()?;
     crate::outage::wait_for_agent(&stage)?;
     manager.expect(["renew", "example.test"])?;

@@ -62,6 +62,16 @@ impl Client {
         ))
     }
 
+    /// How many servers of a backend are up; none if there is no such backend.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached.
+    pub async fn servers_up(&self, backend: &StorePath) -> Result<Option<usize>, Error> {
+        let text = self.run(Command::ShowServers(backend)).await?;
+        Ok(reply::servers_up(&text))
+    }
+
     /// Makes an empty certificate; one that is there already is fine.
     ///
     /// # Errors

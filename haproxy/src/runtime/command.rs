@@ -14,6 +14,8 @@ pub enum Command<'a> {
     ShowCertificate(&'a StorePath),
     /// `show ssl crt-list -n LIST`
     ShowCrtList(&'a StorePath),
+    /// `show servers state BACKEND`
+    ShowServers(&'a StorePath),
     /// `new ssl cert NAME`
     New(&'a StorePath),
     /// `set ssl cert NAME <<` with a payload
@@ -53,6 +55,7 @@ impl Command<'_> {
             Self::ShowCertificates => "show ssl cert".to_owned(),
             Self::ShowCertificate(name) => format!("show ssl cert {name}"),
             Self::ShowCrtList(list) => format!("show ssl crt-list -n {list}"),
+            Self::ShowServers(backend) => format!("show servers state {backend}"),
             Self::New(name) => format!("new ssl cert {name}"),
             Self::Set(name, _) => format!("set ssl cert {name}"),
             Self::Commit(name) => format!("commit ssl cert {name}"),

@@ -125,6 +125,21 @@ pub fn crt_list(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Reads what `show servers state BACKEND` says: how many of its servers are
+/// up; none if there is no such backend.
+pub fn servers_up(text: &str) -> Option<usize> {
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("# be_id "));
+    let columns = lines.next()?.trim_start_matches("# ");
+    let state = columns.split(' ').position(|name| name == "srv_op_state")?;
+    let is_up = |line: &&str| line.split(' ').nth(state) == Some(RUNNING);
+    Some(lines.filter(is_up).count())
+}
+
+/// `SRV_ST_RUNNING` (management.txt, `show servers state`).
+const RUNNING: &str = "2";
+
 /// Whether the whole exchange went wrong, whatever the command.
 pub fn common_failure(text: &str, line: &str) -> Option<Error> {
     if text.contains("Operations on certificates are currently locked!") {
@@ -247,6 +262,18 @@ mod tests {
     fn reads_the_entries_of_a_list() {
         let text = "# /live\n/live/a.pem:0\n/live/b.pem:3 *.example.com\n/c.pem:4 [alpn h2\0]\n\n";
         assert_eq!(crt_list(text), ["/live/a.pem", "/live/b.pem", "/c.pem"]);
+    }
+
+    #[test]
+    fn counts_the_servers_that_are_up() {
+        let head = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n";
+        let server = |state: u32| format!("6 acme-agent 1 agent - {state} 0\n");
+        assert_eq!(servers_up(&format!("{head}{}\n", server(0))), Some(0));
+        assert_eq!(
+            servers_up(&format!("{head}{}{}\n", server(2), server(0))),
+            Some(1)
+        );
+        assert_eq!(servers_up("Can't find backend.\n\n"), None);
     }
 
     #[test]

@@ -143,11 +143,13 @@ async fn authorize(
         .await;
     publication.withdraw().await;
     match validated {
-        Ok(OrderStatus::Invalid) | Err(AcmeError::Refused(_)) => Err(why_invalid(order).await),
+        Ok(OrderStatus::Invalid) => Err(why_invalid(order).await),
         Ok(_) => {
             info!(certificate = %certificate.name, names, "the CA has validated the names");
             Ok(())
         }
+        // The order's own error says less than that of the name that failed.
+        Err(error) if error.ends_order() => Err(why_invalid(order).await),
         Err(error) => Err(error),
     }
 }

@@ -9,10 +9,12 @@ mod live;
 mod wire;
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use spoacme_haproxy::runtime::{Client, Payload, StorePath, swap};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::bundle::Bundle;
@@ -115,13 +117,22 @@ impl<'a> Deployer<'a> {
         Ok(Outcome::Deployed)
     }
 
-    /// Whether HAProxy answers at all.
+    /// Waits until HAProxy can ask the agent, which it finds out by health
+    /// checks. A configuration that calls that backend otherwise than the
+    /// shipped one is taken at its word.
     ///
     /// # Errors
     ///
-    /// When it does not.
-    pub async fn reach(&self) -> Result<(), DeployError> {
-        self.client.show_info().await?;
+    /// When HAProxy does not answer, or holds the agent to be down.
+    pub async fn wait_for_agent(&self) -> Result<(), DeployError> {
+        let backend = path_of(Path::new(AGENT_BACKEND))?;
+        let deadline = tokio::time::Instant::now() + AGENT_PATIENCE;
+        while self.client.servers_up(&backend).await? == Some(0) {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(DeployError::AgentDown);
+            }
+            sleep(AGENT_PAUSE).await;
+        }
         Ok(())
     }
 
@@ -250,12 +261,22 @@ impl<'a> Deployer<'a> {
     }
 }
 
+/// What the shipped haproxy.cfg calls the agent.
+const AGENT_BACKEND: &str = "acme-agent";
+
+/// Some health checks of the shipped haproxy.cfg.
+const AGENT_PATIENCE: Duration = Duration::from_secs(5);
+const AGENT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a certificate is not deployed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// HAProxy did not take it.
     #[error("HAProxy: {0}")]
     Runtime(#[from] spoacme_haproxy::runtime::Error),
+    /// HAProxy's health checks find no agent.
+    #[error("HAProxy holds the agent to be down (backend {AGENT_BACKEND})")]
+    AgentDown,
     /// It cannot be put into HAProxy's words.
     #[error("{0}")]
     Unspeakable(String),
@@ -290,13 +311,18 @@ impl DeployError {
                 "does `bind {address} ssl crt` name the directory in `certificates`, and is \
                  `verify` right?"
             )),
+            Self::AgentDown => Some(
+                "is `--listen` of spoacme-agent what `server agent` names, seen from inside \
+                 HAProxy's chroot, and may HAProxy's group use it?"
+                    .to_owned(),
+            ),
             Self::Store(error) => error.hint(),
             _ => None,
         }
     }
 }
 
-fn path_of(path: &std::path::Path) -> Result<StorePath, DeployError> {
+fn path_of(path: &Path) -> Result<StorePath, DeployError> {
     let text = path.to_str().unwrap_or_default().to_owned();
     StorePath::try_from(text).map_err(|error| DeployError::Unspeakable(error.to_string()))
 }
