@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{
     SocketAddr as UnixAddress, UnixListener as StdUnixListener, UnixStream as StdUnixStream,
 };
@@ -131,6 +131,16 @@ fn require_directory(path: &Path) -> io::Result<()> {
 
 /// Removes a socket that nobody listens on any more; nothing else.
 fn remove_stale(path: &Path) -> io::Result<()> {
+    // Connecting to a plain file is refused just like to a stale socket.
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "a file stands there",
+            ));
+        }
+        _ => {}
+    }
     match StdUnixStream::connect(path) {
         Ok(_) => Err(io::Error::new(
             ErrorKind::AddrInUse,

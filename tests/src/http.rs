@@ -30,8 +30,25 @@ pub fn get(port: u16, host: &str, path: &str) -> Result<Answer, String> {
 ///
 /// When there is no well-formed answer within ten seconds.
 pub fn request(port: u16, method: &str, host: &str, path: &str) -> Result<Answer, String> {
-    let text =
-        exchange(port, method, host, path).map_err(|error| format!("port {port}: {error}"))?;
+    send(
+        port,
+        &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+    )
+}
+
+/// Sends `POST path` with a body.
+///
+/// # Errors
+///
+/// When there is no well-formed answer within ten seconds.
+pub fn post(port: u16, path: &str, body: &str) -> Result<Answer, String> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n");
+    send(port, &format!("{head}Connection: close\r\n\r\n{body}"))
+}
+
+fn send(port: u16, request: &str) -> Result<Answer, String> {
+    let text = exchange(port, request).map_err(|error| format!("port {port}: {error}"))?;
     let (head, body) = text
         .split_once("\r\n\r\n")
         .ok_or_else(|| format!("no head in {text:?}"))?;
@@ -46,12 +63,11 @@ pub fn request(port: u16, method: &str, host: &str, path: &str) -> Result<Answer
     })
 }
 
-fn exchange(port: u16, method: &str, host: &str, path: &str) -> std::io::Result<String> {
+fn exchange(port: u16, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     // In one piece: two would wait for each other's acknowledgement.
-    stream.write_all(head.as_bytes())?;
+    stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

@@ -42,6 +42,7 @@ impl Default for Options {
 pub struct Pebble {
     process: Process,
     _dns: Process,
+    dns_management: u16,
     options: Options,
     dns_port: u16,
     port: u16,
@@ -52,7 +53,8 @@ pub struct Pebble {
 impl Pebble {
     pub(crate) fn start(stage: &Stage, options: &Options) -> Result<Self, String> {
         let (port, management, dns_port) = (ports::free()?, ports::free()?, ports::free()?);
-        let _dns = start_dns(stage, dns_port)?;
+        let dns_management = ports::free()?;
+        let _dns = start_dns(stage, dns_port, dns_management)?;
         let root = make_certificate(stage.root())?;
         stage.write(
             "pebble.json",
@@ -63,6 +65,7 @@ impl Pebble {
         let mut pebble = Self {
             process,
             _dns,
+            dns_management,
             options,
             dns_port,
             port,
@@ -82,6 +85,17 @@ impl Pebble {
         self.process.kill();
         self.process = start_ca(stage, &self.options, self.dns_port)?;
         self.wait()
+    }
+
+    /// Makes `name` resolve to `address`, for the CA alone.
+    ///
+    /// # Errors
+    ///
+    /// When the DNS server refuses.
+    pub fn resolve(&self, name: &str, address: &str) -> Result<(), String> {
+        let record = json!({ "host": name, "addresses": [address] });
+        let answer = http::post(self.dns_management, "/add-a", &record.to_string())?;
+        wait::ensure(answer.status == 200, format!("{answer:?}"))
     }
 
     /// Sends it a signal by its name, such as `STOP`.
@@ -175,14 +189,13 @@ pub fn version() -> String {
 }
 
 /// Every name resolves to the loopback.
-fn start_dns(stage: &Stage, port: u16) -> Result<Process, String> {
+fn start_dns(stage: &Stage, port: u16, management: u16) -> Result<Process, String> {
     let program = program("pebble-challtestsrv");
     let help = Command::new(&program)
         .arg("-help")
         .output()
         .map_err(|e| format!("{program:?}: {e}"))?;
     let help = String::from_utf8_lossy(&[help.stdout, help.stderr].concat()).into_owned();
-    let management = ports::free()?;
     let mut command = Command::new(&program);
     for off in ["http01", "https01", "tlsalpn01", "doh"] {
         if help.contains(&format!("-{off} ")) {

@@ -84,12 +84,26 @@ impl Process {
             .arg(self.id().to_string())
             .status();
         match sent {
+            Ok(status) if status.success() && signal == "STOP" => self.wait_until_stopped(),
             Ok(status) if status.success() => Ok(()),
             other => Err(format!(
                 "cannot send SIG{signal} to {}: {other:?}",
                 self.name
             )),
         }
+    }
+
+    /// A stop takes effect a moment after it was sent.
+    fn wait_until_stopped(&self) -> Result<(), String> {
+        wait::until("the stop", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()));
+            let stat = stat.map_err(|error| error.to_string())?;
+            // proc(5): the state follows the name, which ends with ")".
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            wait::ensure(state == Some('T'), format!("state {state:?}"))
+        })
     }
 
     /// Sends SIGTERM and waits for the end.

@@ -140,11 +140,10 @@ fn no_state(release: &Release) -> Result<(), String> {
 }
 
 fn no_validation(release: &Release) -> Result<(), String> {
-    serving!(release => stage, pebble, manager, _agent, haproxy);
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
     let before = tls::leaf(stage.https, "example.test")?;
-    // The CA asks where nothing answers: this HAProxy, without its frontend.
-    haproxy.runtime("disable frontend http")?;
-    haproxy.runtime("shutdown frontend http")?;
+    // The CA is led to where nothing answers.
+    pebble.resolve("example.test", "127.0.0.77")?;
     let words = ["the CA could not validate example.test", "hint: "];
     expect(&renew(&manager)?, 1, &words)?;
     ensure(pebble.issued() == 1, "a certificate was issued")?;
