@@ -12,6 +12,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use x509_parser::extensions::GeneralName;
 
 /// The chain that a port of the loopback serves for `name`, leaf first.
 ///
@@ -56,6 +57,27 @@ pub fn leaf(port: u16, name: &str) -> Result<CertificateDer<'static>, String> {
 pub fn issuer(leaf: &CertificateDer<'_>) -> Result<String, String> {
     let parsed = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
     Ok(parsed.1.issuer().to_string())
+}
+
+/// The DNS names of a certificate.
+///
+/// # Errors
+///
+/// When it is no certificate.
+pub fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
+    let parsed = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
+    let extension = parsed
+        .1
+        .subject_alternative_name()
+        .map_err(|error| error.to_string())?;
+    let names = extension
+        .iter()
+        .flat_map(|extension| &extension.value.general_names);
+    let dns = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    Ok(dns.collect())
 }
 
 /// A visitor who makes one handshake after another.

@@ -8,7 +8,7 @@ use spoacme_tests::manager::{Ended, Manager};
 use spoacme_tests::pebble::Options;
 use spoacme_tests::stage::Stage;
 use spoacme_tests::tls;
-use spoacme_tests::wait::ensure;
+use spoacme_tests::wait::{ensure, until};
 
 use crate::Story;
 
@@ -20,6 +20,11 @@ pub(crate) const STORIES: &[Story] = &[
     ("state directory unusable: named", no_state),
     ("validation fails: name and cause are said", no_validation),
     ("PEM that HAProxy refuses: rolled back", refused),
+    (
+        "bundle too large for the socket: waits for a reload",
+        too_large,
+    ),
+    ("faulty change of a running configuration", faulty_change),
 ];
 
 /// A stage with one certificate issued and served.
@@ -183,4 +188,59 @@ fn refused(release: &Release) -> Result<(), String> {
     ensure(again.code() == Some(4), format!("{again:#?}"))?;
     manager.wait_for_generation(1)?;
     ensure(pebble.issued() == 1, "a certificate was issued")
+}
+
+/// Before 3.4, a command must fit into one buffer of 16 kB.
+fn too_large(release: &Release) -> Result<(), String> {
+    let stage = Stage::new(release)?;
+    let pebble = stage.pebble(&Options::default())?;
+    let label = "a".repeat(60);
+    let long = |number| format!("{label}.{label}.{label}.n{number}.test");
+    let names: Vec<String> = (0..70).map(long).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let manager = stage.manager(&pebble, &names)?;
+    crate::outage::placeholder(&stage)?;
+    let (_agent, haproxy) = (stage.agent()?, stage.haproxy()?);
+    let ended = manager.call(["issue"])?;
+    if release.series.as_str() >= "3.4" {
+        return ensure(ended.status.success(), format!("{ended:#?}"));
+    }
+    let words = ["issued, but not deployed", "16320", "reload HAProxy"];
+    expect(&ended, 3, &words)?;
+    haproxy.reload()?;
+    manager.expect(["issue"])?;
+    manager.wait_for_generation(1)?;
+    ensure(
+        pebble.issued() == 1,
+        format!("{} certificates were issued", pebble.issued()),
+    )
+}
+
+fn faulty_change(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
+    let daemon = manager.run()?;
+    let log_has = |text: &str| until(text, || ensure(manager.log().contains(text), manager.log()));
+    log_has("started")?;
+    stage.write(
+        "conf.d/second.toml",
+        "[[certificate]]\nname = [\"second.test\"]\n",
+    )?;
+    log_has("the changed configuration is not taken")?;
+    log_has("conf.d/second.toml:2")?;
+    stage.write(
+        "conf.d/second.toml",
+        "[[certificate]]\nnames = [\"second.test\"]\n",
+    )?;
+    until("the second certificate", || tls_name(&stage, "second.test"))?;
+    ensure(
+        pebble.issued() == 2,
+        format!("{} certificates were issued", pebble.issued()),
+    )?;
+    daemon.stop()
+}
+
+/// Succeeds once the leaf served for `name` is issued for it.
+fn tls_name(stage: &Stage, name: &str) -> Result<(), String> {
+    let names = tls::names(&tls::leaf(stage.https, name)?)?;
+    ensure(names == [name], format!("{names:?}"))
 }

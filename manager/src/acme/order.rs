@@ -107,12 +107,12 @@ async fn resume(account: &Account, url: &str) -> Result<Option<Order>, AcmeError
     }
 }
 
-/// The next generation, with its key, and the record of an order to come.
+/// The next generation, with its key, and the record of an order to come. What
+/// earlier attempts have left is cleared away.
 fn begin(authority: &Authority<'_>, certificate: &Certificate) -> Result<OrderRecord, AcmeError> {
-    let generation = authority
-        .store
-        .lineage(&certificate.name)
-        .begin(&key::generate()?)?;
+    let lineage = authority.store.lineage(&certificate.name);
+    lineage.prune(None)?;
+    let generation = lineage.begin(&key::generate()?)?;
     let record = OrderRecord {
         generation,
         directory: authority.config.directory.clone(),

@@ -3,8 +3,9 @@
 //! renewed, while a visitor never stops making handshakes.
 #![expect(clippy::print_stdout, reason = "it tells a story")]
 
+use std::fs;
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 /// A certificate is renewed at half of so short a life.
 const LIFE_SECONDS: u64 = 40;
 
-fn tell(root: &std::path::Path, keep: bool) -> Result<(), String> {
+fn tell(root: &Path, keep: bool) -> Result<(), String> {
     let release = releases()?.into_iter().next().ok_or("no HAProxy")?;
     println!(
         "HAProxy {}, Pebble {}, all on the loopback, in {}",
@@ -40,93 +41,110 @@ fn tell(root: &std::path::Path, keep: bool) -> Result<(), String> {
         pebble::version(),
         root.display()
     );
-    let started = Instant::now();
     let stage = Stage::within(&release, root)?;
     let options = Options {
         validity_seconds: LIFE_SECONDS,
         ..Options::default()
     };
-
-    chapter(
-        started,
-        "Nothing has been issued yet; HAProxy starts all the same",
-    );
     let pebble = stage.pebble(&options)?;
     let manager = stage.manager(&pebble, &["shop.test", "www.shop.test"])?;
-    let daemon = manager.run()?;
-    until("the placeholder", || {
-        std::fs::metadata(stage.path("live/shop.test.pem"))
-    })?;
-    let haproxy = stage.haproxy()?;
-    let worker = haproxy.worker()?;
-    say(&format!("haproxy.cfg as shipped; worker process {worker}"));
-    say(&format!(
-        "served for shop.test: {}",
-        describe(stage.https, "shop.test")?
-    ));
-
-    chapter(
-        started,
-        "The agent starts; HAProxy asks it for challenge tokens, and for nothing else",
-    );
-    let _agent = stage.agent()?;
-    show_lookups(&stage)?;
-
-    chapter(started, "The manager issues");
-    manager.wait_for_generation(1)?;
-    retell(&manager, "shop.test");
-    say(&format!(
-        "served for shop.test: {}",
-        describe(stage.https, "shop.test")?
-    ));
-    same_worker(&haproxy, worker)?;
-
-    chapter(started, "A second name is added live: a file in conf.d");
-    manager.add(&["blog.test"])?;
-    until("both certificates", || {
-        let status = manager.wait_for_generation(1)?;
-        ensure(
-            status["certificates"]
-                .as_array()
-                .is_some_and(|rows| rows.len() == 2),
-            "one row",
-        )
-    })?;
-    say(&format!(
-        "served for blog.test: {}",
-        describe(stage.https, "blog.test")?
-    ));
-    same_worker(&haproxy, worker)?;
-
-    chapter(
-        started,
-        "Half of their life is over; a visitor keeps coming while they are renewed",
-    );
-    let visitor = Visitor::begin(stage.https, "shop.test");
-    manager.wait_for_generation(2)?;
-    let seen = visitor.end();
-    say(&format!(
-        "{} handshakes, {} failed, {} certificates seen",
-        seen.handshakes,
-        seen.failures.len(),
-        seen.leaves.len()
-    ));
-    ensure(seen.failures.is_empty(), format!("{:?}", seen.failures))?;
-    same_worker(&haproxy, worker)?;
-
-    chapter(started, "spoacme status");
-    for line in manager.expect(["status"])?.stdout.lines() {
-        say(line);
-    }
-    println!("\nDone in {} seconds.", started.elapsed().as_secs());
-    if keep {
-        look_around(&stage)?;
-    }
-    daemon.stop()
+    let demo = Demo {
+        started: Instant::now(),
+        stage: &stage,
+        manager,
+    };
+    demo.tell(keep)
 }
 
-fn chapter(started: Instant, title: &str) {
-    println!("\n[{:2} s] {title}", started.elapsed().as_secs());
+struct Demo<'a> {
+    started: Instant,
+    stage: &'a Stage,
+    manager: Manager<'a>,
+}
+
+impl Demo<'_> {
+    fn tell(&self, keep: bool) -> Result<(), String> {
+        self.chapter("Nothing has been issued yet; HAProxy starts all the same");
+        let daemon = self.manager.run()?;
+        let haproxy = self.start_with_placeholder()?;
+        let worker = haproxy.worker()?;
+
+        self.chapter("The agent starts; HAProxy asks it for tokens, and for nothing else");
+        let _agent = self.stage.agent()?;
+        show_lookups(self.stage)?;
+
+        self.chapter("The manager issues");
+        self.manager.wait_for_generation(1)?;
+        retell(&self.manager, "shop.test");
+        self.show_served("shop.test")?;
+        show_no_reload(&haproxy, worker)?;
+
+        self.chapter("A second name is added live: a file in conf.d");
+        self.add_second()?;
+        show_no_reload(&haproxy, worker)?;
+
+        self.chapter("Half of a short life is over: renewal, while a visitor keeps coming");
+        self.renew_under_a_visitor()?;
+        show_no_reload(&haproxy, worker)?;
+
+        self.chapter("spoacme status");
+        let status = self.manager.expect(["status"])?;
+        status.stdout.lines().for_each(say);
+        println!("\nDone in {} seconds.", self.started.elapsed().as_secs());
+        if keep {
+            look_around(self.stage)?;
+        }
+        daemon.stop()
+    }
+
+    fn start_with_placeholder(&self) -> Result<Haproxy, String> {
+        let file = self.stage.path("live/shop.test.pem");
+        until("the placeholder", || fs::metadata(&file))?;
+        let haproxy = self.stage.haproxy()?;
+        say(&format!(
+            "haproxy.cfg as shipped; worker process {}",
+            haproxy.worker()?
+        ));
+        self.show_served("shop.test")?;
+        Ok(haproxy)
+    }
+
+    fn add_second(&self) -> Result<(), String> {
+        self.manager.add(&["blog.test"])?;
+        until("both certificates", || {
+            let status = self.manager.wait_for_generation(1)?;
+            let count = status["certificates"].as_array().map_or(0, Vec::len);
+            ensure(count == 2, format!("{count} certificates"))
+        })?;
+        self.show_served("blog.test")
+    }
+
+    fn renew_under_a_visitor(&self) -> Result<(), String> {
+        let visitor = Visitor::begin(self.stage.https, "shop.test");
+        self.manager.wait_for_generation(2)?;
+        let seen = visitor.end();
+        say(&format!(
+            "{} handshakes, {} failed, {} certificates seen",
+            seen.handshakes,
+            seen.failures.len(),
+            seen.leaves.len()
+        ));
+        ensure(seen.failures.is_empty(), format!("{:?}", seen.failures))
+    }
+
+    fn show_served(&self, name: &str) -> Result<(), String> {
+        let chain = tls::chain(self.stage.https, name)?;
+        let issuer = tls::issuer(chain.first().ok_or("an empty chain")?)?;
+        say(&format!(
+            "served for {name}: a chain of {}, issued by {issuer}",
+            chain.len()
+        ));
+        Ok(())
+    }
+
+    fn chapter(&self, title: &str) {
+        println!("\n[{:2} s] {title}", self.started.elapsed().as_secs());
+    }
 }
 
 fn say(line: &str) {
@@ -171,16 +189,7 @@ fn retell(manager: &Manager<'_>, name: &str) {
     }
 }
 
-fn describe(port: u16, name: &str) -> Result<String, String> {
-    let chain = tls::chain(port, name)?;
-    let issuer = tls::issuer(chain.first().ok_or("an empty chain")?)?;
-    Ok(format!(
-        "{} certificate(s), issued by {issuer}",
-        chain.len()
-    ))
-}
-
-fn same_worker(haproxy: &Haproxy, worker: u32) -> Result<(), String> {
+fn show_no_reload(haproxy: &Haproxy, worker: u32) -> Result<(), String> {
     let now = haproxy.worker()?;
     ensure(now == worker, format!("HAProxy was reloaded: worker {now}"))?;
     say(&format!("no reload: still worker process {now}"));
