@@ -17,8 +17,8 @@ pub struct Agent {
 impl Agent {
     pub(crate) fn start(stage: &Stage) -> Result<Self, String> {
         let configuration = format!(
-            "listen = [\"unix:{}\"]\ncontrol = {:?}\n",
-            stage.path("chroot/spoacme/spop.sock").display(),
+            "listen = [{:?}]\ncontrol = {:?}\n",
+            stage.agent_listen,
             stage.path("agent.sock"),
         );
         let path = stage.write("agent.toml", &configuration)?;

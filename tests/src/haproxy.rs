@@ -186,7 +186,7 @@ fn command(stage: &Stage) -> Command {
             format!("{}/", stage.path("live").display()),
         )
         .env("SPOACME_SPOE_CONF", shipped.join("spoe-acme.conf"))
-        .env("SPOACME_AGENT", "unix@/spoacme/spop.sock")
+        .env("SPOACME_AGENT", &stage.agent_server)
         .env("SPOACME_APP", format!("127.0.0.1:{}", stage.app));
     command
 }

@@ -23,6 +23,10 @@ pub struct Stage {
     pub https: u16,
     /// Port of the application behind it.
     pub app: u16,
+    /// Where the agent listens, in its own words.
+    pub agent_listen: String,
+    /// Where the agent listens, in HAProxy's words.
+    pub agent_server: String,
     root: PathBuf,
     // Removed at the end of the story, unless somebody else owns it.
     _directory: Option<TempDir>,
@@ -64,6 +68,8 @@ impl Stage {
             http: ports::free()?,
             https: ports::free()?,
             app: ports::free()?,
+            agent_listen: format!("unix:{}", root.join("chroot/spoacme/spop.sock").display()),
+            agent_server: "unix@/spoacme/spop.sock".to_owned(),
             root,
             _directory: directory,
         })

@@ -4,7 +4,7 @@ use spoacme_tests::haproxy::Release;
 use spoacme_tests::manager::token;
 use spoacme_tests::stage::Stage;
 use spoacme_tests::wait::{ensure, until};
-use spoacme_tests::{http, tls};
+use spoacme_tests::{http, ports, tls};
 
 use crate::Story;
 
@@ -14,6 +14,8 @@ pub(crate) const STORIES: &[Story] = &[
     ("expired token is not found", expired),
     ("token of another host is not found", foreign),
     ("other requests pass untouched", others),
+    ("agent over TCP", over_tcp),
+    ("agent over an abstract socket", over_abstract_socket),
 ];
 
 const TOKEN: &str = "DGyRejmCefe7v4NfDGDKfA-abcdefghijklmnopqrst";
@@ -27,6 +29,31 @@ fn stage(release: &Release) -> Result<(Stage, impl Sized), String> {
     let running = (stage.agent()?, stage.haproxy()?);
     crate::outage::wait_for_agent(&stage)?;
     Ok((stage, running))
+}
+
+fn over_tcp(release: &Release) -> Result<(), String> {
+    let mut stage = Stage::new(release)?;
+    stage.agent_listen = format!("127.0.0.1:{}", ports::free()?);
+    stage.agent_server = stage.agent_listen.clone();
+    answers(&stage)
+}
+
+fn over_abstract_socket(release: &Release) -> Result<(), String> {
+    let mut stage = Stage::new(release)?;
+    // Such names are the machine's, not the stage's.
+    let name = format!("spoacme-test-{}", ports::free()?);
+    stage.agent_listen = format!("abns:{name}");
+    stage.agent_server = format!("abns@{name}");
+    answers(&stage)
+}
+
+fn answers(stage: &Stage) -> Result<(), String> {
+    crate::outage::placeholder(stage)?;
+    let _running = (stage.agent()?, stage.haproxy()?);
+    crate::outage::wait_for_agent(stage)?;
+    let key_authorization = put(stage, "example.test", "60")?;
+    let answer = http::get(stage.http, "example.test", PATH)?;
+    ensure(answer.body == key_authorization, format!("{answer:?}"))
 }
 
 fn put(stage: &Stage, host: &str, ttl: &str) -> Result<String, String> {

@@ -1,6 +1,7 @@
 //! One writer at a time: the daemon or a command.
 
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(path)
             .map_err(fail)?;
         let deadline = Instant::now() + patience;
