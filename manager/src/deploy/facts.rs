@@ -190,10 +190,18 @@ async fn look(
     newest: Option<&Bundle>,
 ) -> Vec<Wire> {
     let wanted = newest.map(Bundle::chain).unwrap_or_default();
-    let mut wire = Vec::new();
+    let mut wire: Vec<Wire> = Vec::new();
     for &address in deployer.verify {
         for name in &certificate.names {
-            let finding = wire::look(address, name, wanted).await;
+            // An address that did not answer for one name is not asked for the
+            // next: each would cost its whole time-out.
+            let silent = wire
+                .iter()
+                .find(|w| w.address == address && w.finding.is_unreachable());
+            let finding = match silent {
+                Some(wire) => wire.finding.clone(),
+                None => wire::look(address, name, wanted).await,
+            };
             wire.push(Wire {
                 address,
                 name: name.clone(),

@@ -41,6 +41,11 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Whether there was no handshake at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
     /// In a few words, for a table.
     pub fn describe(&self) -> String {
         match self {
