@@ -16,11 +16,11 @@ const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\
 
 const INFO: Line = (
     "show info",
-    "Version: 2.6.12-1+deb12u4\nPid: 7\nStopping: 0\n",
+    "Version: 2.6.12-1+deb12u4\nNbthread: 2\nPid: 7\nUptime_sec: 9\nStopping: 0\n",
 );
 const INFO_OF_ANOTHER: Line = (
     "show info",
-    "Version: 2.6.12-1+deb12u4\nPid: 8\nStopping: 0\n",
+    "Version: 2.6.12-1+deb12u4\nNbthread: 2\nPid: 8\nUptime_sec: 1\nStopping: 0\n",
 );
 const IDLE: Line = ("show ssl cert", "# filename\n/live/a.pem\n");
 const OPEN: Line = (
@@ -33,7 +33,7 @@ const OLD: Line = (
 );
 const ABSENT: Line = (
     "show ssl cert /live/a.pem",
-    "Can't display the certificate: Not found!\n",
+    "Can't display the certificate: Not found or the certificate is a bundle!\n",
 );
 const SET: Line = (
     "set ssl cert /live/a.pem <<",
@@ -65,7 +65,7 @@ const DONE: Line = (
     "Filename: /live/a.pem\nStatus: Used\nSHA1 FingerPrint: F8E4E8740F28A79302E48E6C2C4A1A9A22F85728\n",
 );
 
-/// A command, and what HAProxy says to it.
+/// A command, and what HAProxy says to it, without the empty line at the end.
 type Line = (&'static str, &'static str);
 
 /// Swaps against a HAProxy that expects exactly these commands.
@@ -116,7 +116,10 @@ fn play(directory: &TempDir, script: Vec<Line>) -> (Address, JoinHandle<Result<(
             if line != expected {
                 return Err(format!("{line:?} instead of {expected:?}"));
             }
-            stream.write_all(reply.as_bytes()).await.unwrap();
+            if !reply.is_empty() {
+                let whole = format!("{reply}\n");
+                stream.write_all(whole.as_bytes()).await.unwrap();
+            }
         }
         Ok(())
     };
@@ -165,11 +168,11 @@ async fn a_foreign_transaction_is_waited_for_and_never_touched() {
     let waited = [INFO, FOREIGN, FOREIGN, IDLE, OLD, SET, COMMIT, DONE, INFO];
     perform(&waited).await.unwrap();
     let mut script = vec![INFO];
-    script.extend([FOREIGN; 11]);
+    script.extend([FOREIGN; 26]);
     script.push(INFO);
     let error = perform(&script).await.unwrap_err();
     assert!(
-        matches!(&error, Error::ForeignTransaction(name) if name == "/live/b.pem"),
+        matches!(&error, Error::ForeignTransaction { name } if name == "/live/b.pem"),
         "{error}"
     );
 }
@@ -181,14 +184,17 @@ async fn loading_into_a_foreign_transaction_is_no_success() {
         "set ssl cert /live/a.pem <<",
         "Transaction updated for certificate /live/b.pem!\n",
     );
-    const FOREIGN: Line = (
-        "show ssl cert",
-        "# transaction\n*/live/b.pem\n# filename\n/live/b.pem\n",
+    const NOT_OURS: Line = (
+        "abort ssl cert /live/a.pem",
+        "The ongoing transaction is about '/live/b.pem' but you are trying to abort a transaction for '/live/a.pem'\n",
     );
-    let error = perform(&[INFO, IDLE, OLD, CROSSED, FOREIGN, INFO])
+    let error = perform(&[INFO, IDLE, OLD, CROSSED, NOT_OURS, INFO])
         .await
         .unwrap_err();
-    assert!(error.is_refusal(), "{error}");
+    assert!(
+        matches!(&error, Error::Overwrote { name } if name == "/live/b.pem"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -197,16 +203,14 @@ async fn a_refused_commit_is_aborted_and_told() {
         "commit ssl cert /live/a.pem",
         "inconsistencies between private key and certificate loaded\nCan't commit /live/a.pem!\n",
     );
-    let error = perform(&[INFO, IDLE, OLD, SET, REFUSED, OPEN, ABORT, INFO])
+    let error = perform(&[INFO, IDLE, OLD, SET, REFUSED, ABORT, INFO])
         .await
         .unwrap_err();
     assert!(
         error.is_refusal() && error.to_string().contains("inconsistencies"),
         "{error}"
     );
-    let script = [
-        INFO, IDLE, ABSENT, NEW, SET, REFUSED, OPEN, ABORT, DELETE, INFO,
-    ];
+    let script = [INFO, IDLE, ABSENT, NEW, SET, REFUSED, ABORT, DELETE, INFO];
     assert!(perform(&script).await.unwrap_err().is_refusal());
 }
 
@@ -216,6 +220,7 @@ async fn a_reload_in_the_middle_begins_again() {
         "commit ssl cert /live/a.pem",
         "No ongoing transaction! !\nCan't commit /live/a.pem!\n",
     );
+    const NOTHING_TO_ABORT: Line = ("abort ssl cert /live/a.pem", "No ongoing transaction!\n");
     const DONE_THERE: Line = DONE;
     let lost = [
         INFO,
@@ -223,6 +228,8 @@ async fn a_reload_in_the_middle_begins_again() {
         OLD,
         SET,
         GONE,
+        NOTHING_TO_ABORT,
+        INFO_OF_ANOTHER,
         INFO_OF_ANOTHER,
         IDLE,
         OLD,
@@ -253,7 +260,7 @@ async fn a_reload_in_the_middle_begins_again() {
 
 #[tokio::test]
 async fn success_without_the_certificate_in_use_is_no_success() {
-    let error = perform(&[INFO, IDLE, OLD, SET, COMMIT, OLD, INFO])
+    let error = perform(&[INFO, IDLE, OLD, SET, COMMIT, OLD, ABORT, INFO])
         .await
         .unwrap_err();
     assert!(matches!(error, Error::NotInUse { .. }), "{error}");
@@ -263,7 +270,7 @@ async fn success_without_the_certificate_in_use_is_no_success() {
 async fn busy_is_waited_for() {
     const BUSY: Line = (
         "set ssl cert /live/a.pem <<",
-        "Can't update the certificate: Operations on certificates are currently locked!\n",
+        "Can't update the certificate!\nOperations on certificates are currently locked!\n",
     );
     perform(&[INFO, IDLE, OLD, BUSY, BUSY, SET, COMMIT, DONE, INFO])
         .await
@@ -271,15 +278,16 @@ async fn busy_is_waited_for() {
 }
 
 #[tokio::test]
-async fn no_answer_is_no_success() {
+async fn no_answer_is_no_success_and_tried_again() {
     const CUT: Line = ("set ssl cert /live/a.pem <<", "");
-    let error = perform(&[INFO, IDLE, OLD, CUT, OPEN, ABORT, INFO])
-        .await
-        .unwrap_err();
+    let lost = [INFO, IDLE, OLD, CUT, ABORT, INFO];
+    let error = perform(&lost.repeat(5)).await.unwrap_err();
     assert!(
-        matches!(error, Error::Empty(_)) && error.is_transient(),
+        matches!(error, Error::Empty { .. }) && error.is_transient(),
         "{error}"
     );
+    let done = [INFO, IDLE, OLD, SET, COMMIT, DONE, INFO];
+    perform(&[lost.as_slice(), &done].concat()).await.unwrap();
 }
 
 #[tokio::test]
@@ -288,10 +296,19 @@ async fn what_does_not_fit_is_never_sent() {
     let pem = PEM.replace("MIIB\n", &line.repeat(260));
     let error = perform_with(&[INFO], &pem).await.unwrap_err();
     assert!(
-        matches!(error, Error::TooLarge { limit: 16_320, .. }),
+        matches!(
+            error,
+            Error::TooLarge {
+                limit: Some(16_320),
+                ..
+            }
+        ),
         "{error}"
     );
-    const INFO_3_4: Line = ("show info", "Version: 3.4.7-1\nPid: 7\nStopping: 0\n");
+    const INFO_3_4: Line = (
+        "show info",
+        "Version: 3.4.7-1\nNbthread: 2\nPid: 7\nUptime_sec: 9\nStopping: 0\n",
+    );
     perform_with(&[INFO_3_4, IDLE, OLD, SET, COMMIT, DONE, INFO_3_4], &pem)
         .await
         .unwrap();
@@ -299,8 +316,9 @@ async fn what_does_not_fit_is_never_sent() {
 
 #[tokio::test]
 async fn a_socket_without_admin_level_says_so() {
-    const DENIED: Line = ("set ssl cert /live/a.pem <<", "Permission denied\n\n");
-    let error = perform(&[INFO, IDLE, OLD, DENIED, IDLE, INFO])
+    const DENIED: Line = ("set ssl cert /live/a.pem <<", "Permission denied\n");
+    const DENIED_TOO: Line = ("abort ssl cert /live/a.pem", "Permission denied\n");
+    let error = perform(&[INFO, IDLE, OLD, DENIED, DENIED_TOO, INFO])
         .await
         .unwrap_err();
     assert!(

@@ -1,236 +1,306 @@
 //! The socket client.
 
+#[cfg(test)]
+pub(super) mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Address, Command, Error, Info, Loaded, Payload, StorePath, Stores, reply};
+use super::reply::{self, Failure, Set};
+use super::{
+    Address, Certificates, Command, CrtListEntry, Details, Error, Info, Outcome, Payload,
+    StorePath, Version,
+};
 
 /// Talks to one HAProxy: one connection for each command.
+///
+/// HAProxy has one transaction, whoever connects and whatever certificate it
+/// is for: let one task at a time change something.
+///
+/// Every method fails when HAProxy cannot be reached, stays busy, gives no
+/// whole reply in time, or gives one that is neither success nor a failure of
+/// its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     address: Address,
+    command_timeout: Duration,
 }
 
 impl Client {
-    /// A client of the Runtime API at `address`.
+    /// A client of the Runtime API at `address`, with five seconds for each
+    /// command.
     pub fn new(address: Address) -> Self {
-        Self { address }
-    }
-
-    /// What process this is.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached, or answers something else.
-    pub async fn show_info(&self) -> Result<Info, Error> {
-        let text = self.run(Command::ShowInfo).await?;
-        reply::info(&text).ok_or_else(|| refused(Command::ShowInfo, &text))
-    }
-
-    /// The certificates that it holds.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached.
-    pub async fn certificates(&self) -> Result<Stores, Error> {
-        Ok(reply::stores(&self.run(Command::ShowCertificates).await?))
-    }
-
-    /// One certificate that it holds.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached.
-    pub async fn certificate(&self, name: &StorePath) -> Result<Option<Loaded>, Error> {
-        Ok(reply::loaded(
-            &self.run(Command::ShowCertificate(name)).await?,
-        ))
-    }
-
-    /// The certificates of a crt-list, or of a directory that serves as one.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached.
-    pub async fn crt_list(&self, list: &StorePath) -> Result<Vec<String>, Error> {
-        Ok(reply::crt_list(
-            &self.run(Command::ShowCrtList(list)).await?,
-        ))
-    }
-
-    /// How many servers of a backend are up; none if there is no such backend.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached.
-    pub async fn servers_up(&self, backend: &StorePath) -> Result<Option<usize>, Error> {
-        let text = self.run(Command::ShowServers(backend)).await?;
-        Ok(reply::servers_up(&text))
-    }
-
-    /// Makes an empty certificate; one that is there already is fine.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached or refuses.
-    pub async fn new_certificate(&self, name: &StorePath) -> Result<(), Error> {
-        self.expect(Command::New(name), |text| reply::is_new(text, name))
-            .await
-    }
-
-    /// Begins a transaction with new content for a certificate.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached, refuses, or answers of another transaction
-    /// than a new one for exactly this certificate.
-    pub async fn set_certificate(&self, name: &StorePath, payload: &Payload) -> Result<(), Error> {
-        self.expect(Command::Set(name, payload), |text| {
-            reply::is_set(text, name)
-        })
-        .await
-    }
-
-    /// Commits the transaction. False if there is none any more: HAProxy was
-    /// reloaded in between.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached or refuses; the transaction may then still be
-    /// open.
-    pub async fn commit_certificate(&self, name: &StorePath) -> Result<bool, Error> {
-        let text = self.run(Command::Commit(name)).await?;
-        match (
-            reply::is_committed(&text),
-            reply::is_without_transaction(&text),
-        ) {
-            (true, _) => Ok(true),
-            (false, true) => Ok(false),
-            (false, false) => Err(refused(Command::Commit(name), &text)),
+        Self {
+            address,
+            command_timeout: COMMAND_TIMEOUT,
         }
     }
 
-    /// Ends a transaction without effect. None to end is fine.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached or refuses.
-    pub async fn abort_certificate(&self, name: &StorePath) -> Result<(), Error> {
-        let done = |text: &str| reply::is_gone(text, name) || reply::is_without_transaction(text);
-        self.expect(Command::Abort(name), done).await
+    /// With this time for each command, from connecting to the end of the
+    /// reply.
+    #[must_use]
+    pub fn with_command_timeout(mut self, command_timeout: Duration) -> Self {
+        self.command_timeout = command_timeout;
+        self
     }
 
-    /// Removes a certificate that nothing uses.
+    /// What process this is.
+    pub async fn show_info(&self) -> Result<Info, Error> {
+        self.ask(Command::ShowInfo, Info::parse).await
+    }
+
+    /// The certificates that it holds, and the open transaction.
+    pub async fn certificates(&self) -> Result<Certificates, Error> {
+        self.ask(Command::ShowCertificates, Certificates::parse)
+            .await
+    }
+
+    /// One certificate that it holds.
+    pub async fn certificate(&self, name: &StorePath) -> Result<Option<Details>, Error> {
+        let read = |body: &[u8]| Details::parse(body, name);
+        self.ask(Command::ShowCertificate(name), read).await
+    }
+
+    /// The names of its crt-lists, and of the directories that serve as such.
+    pub async fn crt_lists(&self) -> Result<Vec<String>, Error> {
+        self.ask(Command::ShowCrtLists, reply::crt_lists).await
+    }
+
+    /// The entries of a crt-list, or of a directory that serves as one; nothing
+    /// if there is none of that name.
+    pub async fn crt_list_entries(
+        &self,
+        list: &StorePath,
+    ) -> Result<Option<Vec<CrtListEntry>>, Error> {
+        self.ask(Command::ShowCrtList(list), reply::crt_list).await
+    }
+
+    /// How many servers of a backend are up; nothing if there is no such
+    /// backend.
+    pub async fn servers_up(&self, backend: &StorePath) -> Result<Option<usize>, Error> {
+        self.ask(Command::ShowServers(backend), reply::servers_up)
+            .await
+    }
+
+    /// Makes an empty certificate, unless it is there already.
+    pub async fn new_certificate(&self, name: &StorePath) -> Result<Outcome, Error> {
+        self.ask(Command::New(name), |body| reply::new(body, name))
+            .await
+    }
+
+    /// Opens a transaction with new content for a certificate.
     ///
     /// # Errors
     ///
-    /// When it cannot be reached or refuses.
-    pub async fn delete_certificate(&self, name: &StorePath) -> Result<(), Error> {
-        self.expect(Command::Delete(name), |text| reply::is_gone(text, name))
+    /// Also when the bundle is too large for this version, which is found
+    /// before it is sent; when HAProxy cannot load it; and when anybody's
+    /// transaction was open: one for `name` is then ended, one for another
+    /// certificate is left to its owner.
+    pub async fn set_certificate(&self, name: &StorePath, payload: &Payload) -> Result<(), Error> {
+        let command = Command::Set(name, payload);
+        if command.size() > Version::COMMAND_SIZE_MAX_ANY {
+            self.show_info().await?.version.check_size(command)?;
+        }
+        self.set_what_fits(name, payload).await
+    }
+
+    /// [`Self::set_certificate`] for whoever has checked the size already.
+    pub(super) async fn set_what_fits(
+        &self,
+        name: &StorePath,
+        payload: &Payload,
+    ) -> Result<(), Error> {
+        let command = Command::Set(name, payload);
+        match self.ask(command, |body| reply::set(body, name)).await? {
+            Set::Created => Ok(()),
+            Set::Updated => {
+                self.abort_certificate(name).await?;
+                Err(Error::ForeignTransaction {
+                    name: name.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Commits the transaction for a certificate.
+    ///
+    /// # Errors
+    ///
+    /// Also when HAProxy rejects the content, or no transaction or another's is
+    /// open. One for `name` may then still be open: end it.
+    pub async fn commit_certificate(&self, name: &StorePath) -> Result<(), Error> {
+        self.ask(Command::Commit(name), |body| reply::commit(body, name))
+            .await
+    }
+
+    /// Ends the transaction for a certificate without effect, if one is open.
+    ///
+    /// # Errors
+    ///
+    /// Also when another certificate's is open.
+    pub async fn abort_certificate(&self, name: &StorePath) -> Result<Outcome, Error> {
+        self.ask(Command::Abort(name), |body| reply::abort(body, name))
             .await
     }
 
     /// Adds a certificate to a crt-list, or to a directory that serves as one.
-    /// Not idempotent for a list: look at [`Self::crt_list`] first.
+    /// A list takes it again and again: look at its entries first.
     ///
     /// # Errors
     ///
-    /// When it cannot be reached or refuses.
-    pub async fn add_to_crt_list(&self, list: &StorePath, name: &StorePath) -> Result<(), Error> {
-        self.expect(Command::AddToCrtList { list, name }, reply::is_added)
+    /// Also when there is no such list or certificate, or it is empty.
+    pub async fn add_to_crt_list(
+        &self,
+        list: &StorePath,
+        name: &StorePath,
+    ) -> Result<Outcome, Error> {
+        let command = Command::AddToCrtList { list, name };
+        self.ask(command, |body| reply::add(body, list, name)).await
+    }
+
+    /// Removes all entries of a certificate from a crt-list, or from a
+    /// directory that serves as one.
+    ///
+    /// # Errors
+    ///
+    /// Also when the certificate is the default one of a `bind` line.
+    pub async fn remove_from_crt_list(
+        &self,
+        list: &StorePath,
+        name: &StorePath,
+    ) -> Result<Outcome, Error> {
+        let entries = self.crt_list_entries(list).await?.unwrap_or_default();
+        let mut outcome = Outcome::Already;
+        for entry in entries.iter().filter(|entry| entry.name == name.as_str()) {
+            let line = entry.line;
+            let command = Command::RemoveFromCrtList { list, name, line };
+            self.ask(command, |body| reply::remove(body, list, name))
+                .await?;
+            outcome = Outcome::Done;
+        }
+        Ok(outcome)
+    }
+
+    /// Removes a certificate, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// Also when it is used or in a transaction.
+    pub async fn delete_certificate(&self, name: &StorePath) -> Result<Outcome, Error> {
+        self.ask(Command::Delete(name), |body| reply::delete(body, name))
             .await
     }
 
-    async fn expect(
+    /// Asks until HAProxy takes the command, for some seconds at most. Only what
+    /// was surely not carried out is sent again.
+    async fn ask<T>(
         &self,
         command: Command<'_>,
-        done: impl FnOnce(&str) -> bool,
-    ) -> Result<(), Error> {
-        let text = self.run(command).await?;
-        if done(&text) {
-            Ok(())
-        } else {
-            Err(refused(command, &text))
-        }
-    }
-
-    /// Sends a command until HAProxy is not busy, for some seconds at most.
-    async fn run(&self, command: Command<'_>) -> Result<String, Error> {
+        read: impl Fn(&[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let give_up = Instant::now() + RETRY_MAX;
         let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES_MAX {
-            match self.run_once(command).await {
-                Err(Error::Busy) => {}
-                Err(Error::Connect { source, .. }) if source.kind() == ErrorKind::WouldBlock => {}
-                outcome => return outcome,
+        loop {
+            let outcome = self.ask_once(command, &read).await;
+            let is_taken = !matches!(&outcome, Err(error) if is_not_taken(error));
+            if is_taken || Instant::now() + pause > give_up {
+                return outcome;
             }
             sleep(pause).await;
-            pause *= 2;
+            pause = PAUSE_MAX.min(pause * 2);
         }
-        self.run_once(command).await
     }
 
-    async fn run_once(&self, command: Command<'_>) -> Result<String, Error> {
-        let line = command.line();
-        let exchanged = timeout(COMMAND_TIMEOUT, self.exchange(command, &line)).await;
-        let late = |_| Error::TimedOut {
-            command: line.clone(),
-            limit: COMMAND_TIMEOUT,
-        };
-        let bytes = exchanged.map_err(late)??;
-        // An `alpn` list is printed with NUL bytes; names are ASCII.
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        reply::common_failure(&text, &line).map_or(Ok(text), Err)
+    async fn ask_once<T>(
+        &self,
+        command: Command<'_>,
+        read: impl Fn(&[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let exchanged = timeout(self.command_timeout, self.exchange(command)).await;
+        let reply = exchanged.map_err(|_| Error::TimedOut {
+            command: command.line(),
+            limit: self.command_timeout,
+        })??;
+        if reply.len() > REPLY_SIZE_MAX {
+            return Err(Error::TooLong {
+                command: command.line(),
+                limit: REPLY_SIZE_MAX,
+            });
+        }
+        let body = reply::body(&reply, command)?;
+        read(body).map_err(|failure| failure.into_error(command, body))
     }
 
-    async fn exchange(&self, command: Command<'_>, line: &str) -> Result<Vec<u8>, Error> {
-        let connect = |source| Error::Connect {
-            address: self.address.clone(),
-            source,
-        };
-        let broken = |source| Error::Broken {
-            address: self.address.clone(),
-            command: line.to_owned(),
-            source,
-        };
-        match &self.address {
+    async fn exchange(&self, command: Command<'_>) -> Result<Vec<u8>, Error> {
+        let bytes = command.encode();
+        let conversed = match &self.address {
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(connect)?;
-                converse(stream, &command.encode()).await.map_err(broken)
+                let stream = UnixStream::connect(path).await;
+                converse(stream.map_err(|e| self.unreachable(e))?, &bytes).await
             }
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(connect)?;
-                converse(stream, &command.encode()).await.map_err(broken)
+                let stream = TcpStream::connect(address).await;
+                converse(stream.map_err(|e| self.unreachable(e))?, &bytes).await
             }
+        };
+        conversed.map_err(|source| Error::Broken {
+            address: self.address.clone(),
+            command: command.line(),
+            source,
+        })
+    }
+
+    fn unreachable(&self, source: io::Error) -> Error {
+        let address = self.address.clone();
+        match source.kind() {
+            ErrorKind::PermissionDenied => Error::Permission { address },
+            _ => Error::Connect { address, source },
         }
     }
 }
 
 /// For one command, connecting included.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
-const TRIES_MAX: u32 = 8;
+/// For one command, all its tries together.
+const RETRY_MAX: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// In bytes: the list of some 100,000 certificates.
-const REPLY_SIZE_MAX: u64 = 16 << 20;
+const REPLY_SIZE_MAX: usize = 16 << 20;
 
+/// Whether the command did not get as far as to have an effect: the lock on
+/// certificates was taken, or the queue of the socket was full (EAGAIN).
+fn is_not_taken(error: &Error) -> bool {
+    match error {
+        Error::Busy => true,
+        Error::Connect { source, .. } => source.kind() == ErrorKind::WouldBlock,
+        _ => false,
+    }
+}
+
+/// Sends the command and reads until HAProxy closes.
+///
+/// HAProxy may answer "too big" and close before it has read everything, so
+/// that the reply counts more than what became of the connection.
 async fn converse(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     bytes: &[u8],
 ) -> io::Result<Vec<u8>> {
-    stream.write_all(bytes).await?;
+    let written = stream.write_all(bytes).await;
     let mut reply = Vec::new();
-    stream.take(REPLY_SIZE_MAX).read_to_end(&mut reply).await?;
-    Ok(reply)
-}
-
-fn refused(command: Command<'_>, text: &str) -> Error {
-    Error::Refused {
-        command: command.line(),
-        reply: reply::quote(text),
+    let limit = u64::try_from(REPLY_SIZE_MAX + 1).unwrap_or(u64::MAX);
+    let read = stream.take(limit).read_to_end(&mut reply).await;
+    if reply.is_empty() {
+        written?;
+        read?;
     }
+    Ok(reply)
 }

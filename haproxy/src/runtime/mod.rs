@@ -6,11 +6,16 @@
 //! keeps it alive.
 //!
 //! ```text
-//! StorePath, Payload ──▶ command ──▶ Client ──▶ reply ──▶ Info, Loaded, ...
+//! StorePath, Payload ──▶ Command ──▶ Client ──▶ reply ──▶ Info, Details, ...
 //!                                      └── swap: new, set, commit, add, look
 //! ```
+//!
+//! There are no return codes: success and failure are sentences, and what
+//! counts in the end is the fingerprint that HAProxy says it uses.
 
 mod address;
+#[cfg(test)]
+mod capture;
 #[cfg(feature = "client")]
 mod client;
 mod command;
@@ -29,7 +34,7 @@ pub use command::Command;
 pub use error::Error;
 pub use name::{NameError, StorePath};
 pub use payload::{Payload, PayloadError};
-pub use reply::{Info, Loaded, Status, Stores};
+pub use reply::{Certificates, CrtListEntry, Details, Info, Outcome, Status};
 #[cfg(feature = "client")]
 pub use swap::{Swapped, swap};
 pub use version::Version;

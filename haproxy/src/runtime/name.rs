@@ -1,12 +1,15 @@
 //! Names that can stand in a command.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// What HAProxy calls a certificate or a crt-list: the path it was loaded from.
 ///
 /// The Runtime API ends a command at a newline or `;`, and an argument at a
-/// space; `\`, `#`, quotes and `<<` have meanings too, and a leading `*` names
-/// a transaction. None of these can be in a `StorePath`.
+/// space; `\`, `#`, quotes and `<<` have meanings too, a leading `*` names a
+/// transaction, and a leading `-` an option. None of these can be in a
+/// `StorePath`. Nor can it end like the side file of another certificate: to
+/// set `a.pem.key` would be to set the key of `a.pem`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StorePath(String);
 
@@ -26,10 +29,11 @@ impl TryFrom<String> for StorePath {
         };
         let begins_well =
             text.starts_with(|c: char| c.is_ascii_alphanumeric() || "/@._".contains(c));
-        if begins_well && text.len() <= LENGTH_MAX && text.bytes().all(plain) {
+        let is_side_file = SIDE_FILES.iter().any(|suffix| text.ends_with(suffix));
+        if begins_well && text.len() <= LENGTH_MAX && text.bytes().all(plain) && !is_side_file {
             Ok(Self(text))
         } else {
-            Err(NameError(text))
+            Err(NameError::new(&text))
         }
     }
 }
@@ -40,16 +44,36 @@ impl fmt::Display for StorePath {
     }
 }
 
+impl FromStr for StorePath {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        text.to_owned().try_into()
+    }
+}
+
 /// The text cannot stand in a command.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{0:?} cannot be said to HAProxy: use up to {LENGTH_MAX} of letters, digits and \"./_@:-\""
+    "{0:?} cannot be said to HAProxy: use up to {LENGTH_MAX} of letters, digits and \"./_@:-\", \
+     and no side file's ending such as \".key\""
 )]
 pub struct NameError(String);
 
-/// Linux's `PATH_MAX` is 4096; HAProxy's own limit for a certificate path is
-/// that too.
+impl NameError {
+    fn new(text: &str) -> Self {
+        Self(text.chars().take(SHOWN_MAX).collect())
+    }
+}
+
+/// In bytes. Linux's `PATH_MAX` is 4096, and HAProxy's own limit for a
+/// certificate's path is that too.
 const LENGTH_MAX: usize = 4000;
+
+/// In characters.
+const SHOWN_MAX: usize = 100;
+
+const SIDE_FILES: [&str; 4] = [".key", ".ocsp", ".sctl", ".issuer"];
 
 #[cfg(test)]
 mod tests {
@@ -61,7 +85,7 @@ mod tests {
             "/var/lib/spoacme/live/a.example.pem",
             "@/alias",
             "site.pem.ecdsa",
-            "_wildcard_.pem",
+            "_wildcard_.example.com.pem",
         ] {
             assert_eq!(StorePath::try_from(text.to_owned()).unwrap().as_str(), text);
         }
@@ -91,6 +115,10 @@ mod tests {
             "a$b",
             "a|b",
             "a>b",
+            "a.pem.key",
+            "a.pem.ocsp",
+            "a.pem.sctl",
+            "a.pem.issuer",
         ] {
             assert!(StorePath::try_from(text.to_owned()).is_err(), "{text:?}");
         }

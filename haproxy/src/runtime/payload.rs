@@ -2,15 +2,18 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 /// A PEM bundle that can be sent after `<<`: armour and base64 only, one LF
 /// after each line, no blank line.
 ///
 /// A blank line ends a payload, and HAProxy 2.6 then runs the rest as
-/// commands. Nothing but PEM lines can be in a `Payload`, so nothing can be.
-pub struct Payload(String);
+/// commands. Nothing but PEM lines can be in a `Payload`. Its memory is wiped
+/// when it is dropped: it holds a private key.
+pub struct Payload(Zeroizing<String>);
 
 impl Payload {
-    /// Takes over a bundle that is already written in that form.
+    /// Copies a bundle that is already written in that form.
     ///
     /// # Errors
     ///
@@ -34,7 +37,7 @@ impl Payload {
                 line: text.lines().count(),
             });
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
     /// Its length in bytes.
@@ -45,6 +48,10 @@ impl Payload {
     /// Never: there is at least one block.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn contains(&self, bytes: &[u8]) -> bool {
+        std::str::from_utf8(bytes).is_ok_and(|text| self.0.contains(text))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {

@@ -1,165 +1,207 @@
 //! Swapping a certificate into a running HAProxy.
 
+#[cfg(test)]
+mod live;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{Client, Command, Error, Info, Payload, StorePath};
+use super::{Client, Command, Details, Error, Outcome, Payload, StorePath};
 
 /// A certificate that HAProxy uses now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Swapped {
     /// The process that uses it, the same before and after.
     pub pid: u32,
-    /// Whether it was unknown to HAProxy before.
+    /// Whether it was not used before; else it was replaced.
     pub added: bool,
 }
 
-/// Loads `payload`, whose leaf has the SHA-1 `sha1`, as `name`; a name that
-/// HAProxy does not know yet is made and added to `crt_list`.
+/// Loads `payload`, whose leaf has the SHA-1 `sha1` (hexadecimal), as `name`. A
+/// name that HAProxy does not use yet is made and added to `crt_list`; without
+/// one it is an error.
 ///
-/// A reload in the middle loses whatever was done in the old process, so that
-/// all is done again in the new one.
+/// A reload in the middle loses whatever was done in the old process, and a
+/// lost reply leaves open what was done: then all is done again, from looking
+/// at the process on.
+///
+/// Write the file that HAProxy loads first: a reload brings back what is there.
 ///
 /// # Errors
 ///
-/// When HAProxy cannot be reached or refuses. No transaction of ours is then
-/// left open, and what was used before is still used.
-pub async fn swap(
-    client: &Client,
-    name: &StorePath,
-    crt_list: &StorePath,
-    payload: &Payload,
-    sha1: &str,
+/// When HAProxy cannot be reached, refuses, or is reloaded again and again.
+/// What was used before is then still used, no transaction for `name` is left
+/// open, and a certificate made here that did not come into use is deleted,
+/// unless HAProxy does not let us.
+pub async fn swap<'a>(
+    client: &'a Client,
+    name: &'a StorePath,
+    crt_list: impl Into<Option<&'a StorePath>>,
+    payload: &'a Payload,
+    sha1: &'a str,
 ) -> Result<Swapped, Error> {
-    for _ in 0..RELOADS_MAX {
-        let before = client.show_info().await?;
-        if before.stopping {
-            sleep(RELOAD_PAUSE).await;
-            continue;
-        }
-        check_size(&before, name, payload)?;
-        let added = match try_swap(client, name, crt_list, payload).await {
-            Ok(Some(added)) => added,
-            Ok(None) => continue,
-            Err(_) if is_reloaded(client, &before).await => continue,
-            Err(error) => return Err(error),
-        };
-        let loaded = client.certificate(name).await?;
-        if is_reloaded(client, &before).await {
-            continue;
-        }
-        if loaded.is_some_and(|loaded| loaded.is_used() && loaded.has_sha1(sha1)) {
-            return Ok(Swapped {
-                pid: before.pid,
-                added,
-            });
-        }
-        return Err(Error::NotInUse { name: name.clone() });
-    }
-    Err(Error::Reloading(RELOADS_MAX))
+    let swap = Swap {
+        client,
+        name,
+        crt_list: crt_list.into(),
+        payload,
+        sha1,
+        patience: PATIENCE,
+    };
+    swap.run().await
 }
+
+struct Swap<'a> {
+    client: &'a Client,
+    name: &'a StorePath,
+    crt_list: Option<&'a StorePath>,
+    payload: &'a Payload,
+    sha1: &'a str,
+    patience: Patience,
+}
+
+/// How long is waited for others.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Another program may hold the one transaction for this long.
+    foreign: Duration,
+    /// Between two looks.
+    pause: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    foreign: Duration::from_secs(5),
+    pause: Duration::from_millis(200),
+};
 
 /// HAProxy is not reloaded that often in a row.
-const RELOADS_MAX: u32 = 5;
-const RELOAD_PAUSE: Duration = Duration::from_millis(200);
+const TRIES_MAX: u32 = 5;
 
-/// How long another program may hold the one transaction there is.
-const FOREIGN_PAUSE: Duration = Duration::from_millis(500);
-const FOREIGN_TRIES: u32 = 10;
-
-fn check_size(info: &Info, name: &StorePath, payload: &Payload) -> Result<(), Error> {
-    let size = Command::Set(name, payload).encode().len();
-    let limit = info.version.payload_size_max();
-    if size <= limit {
-        return Ok(());
+impl Swap<'_> {
+    async fn run(&self) -> Result<Swapped, Error> {
+        let mut last = Error::Reloading { times: TRIES_MAX };
+        for _ in 0..TRIES_MAX {
+            match self.attempt().await {
+                Ok(Some(swapped)) => return Ok(swapped),
+                Ok(None) => last = Error::Reloading { times: TRIES_MAX },
+                Err(error) if is_worth_redoing(&error) => last = error,
+                Err(error) => return Err(error),
+            }
+            sleep(self.patience.pause).await;
+        }
+        Err(last)
     }
-    Err(Error::TooLarge {
-        size,
-        limit,
-        version: info.version.to_string(),
-    })
-}
 
-/// Says whether the certificate is new; nothing if a reload took the
-/// transaction away.
-async fn try_swap(
-    client: &Client,
-    name: &StorePath,
-    crt_list: &StorePath,
-    payload: &Payload,
-) -> Result<Option<bool>, Error> {
-    close_transaction(client, name).await?;
-    let known = client.certificate(name).await?;
-    let added = !known.is_some_and(|loaded| loaded.is_used());
-    if added {
-        client.new_certificate(name).await?;
-    }
-    match set_and_commit(client, name, payload).await {
-        Ok(true) => {}
-        Ok(false) => return Ok(None),
-        Err(error) => {
-            clean_up(client, name, added).await;
-            return Err(error);
+    /// One try from beginning to end; nothing if HAProxy was reloaded
+    /// meanwhile.
+    async fn attempt(&self) -> Result<Option<Swapped>, Error> {
+        let before = self.client.show_info().await?;
+        if before.stopping {
+            return Ok(None);
+        }
+        let command = Command::Set(self.name, self.payload);
+        before.version.check_size(command)?;
+        let outcome = self.load().await;
+        let after = self.client.show_info().await;
+        match (outcome, after) {
+            (_, Ok(after)) if after.pid != before.pid || after.stopping => Ok(None),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            (Ok(added), Ok(_)) => Ok(Some(Swapped {
+                pid: before.pid,
+                added,
+            })),
         }
     }
-    if added
-        && !client
-            .crt_list(crt_list)
-            .await?
-            .iter()
-            .any(|entry| entry == name.as_str())
-        && let Err(error) = client.add_to_crt_list(crt_list, name).await
-    {
-        clean_up(client, name, added).await;
-        return Err(error);
-    }
-    Ok(Some(added))
-}
 
-/// Makes sure that no transaction is open: ends one of ours that a crash left,
-/// and waits for another program's. On 2.6, setting into a foreign one would
-/// load our certificate under its name.
-async fn close_transaction(client: &Client, name: &StorePath) -> Result<(), Error> {
-    for _ in 0..FOREIGN_TRIES {
-        match client.certificates().await?.transaction {
-            None => return Ok(()),
-            Some(open) if open == name.as_str() => client.abort_certificate(name).await?,
-            Some(_) => sleep(FOREIGN_PAUSE).await,
+    /// Says whether the certificate was added.
+    async fn load(&self) -> Result<bool, Error> {
+        self.wait_for_transaction().await?;
+        let is_used = self.look().await?.is_some_and(|details| details.is_used());
+        let list = match (is_used, self.crt_list) {
+            (true, _) => None,
+            (false, Some(list)) => Some(list),
+            (false, None) => return Err(self.not_in_use()),
+        };
+        let made = match list {
+            Some(_) => self.client.new_certificate(self.name).await?,
+            None => Outcome::Already,
+        };
+        let put = self.put(list).await;
+        if put.is_err() {
+            self.clean_up(made).await;
+        }
+        put.map(|()| list.is_some())
+    }
+
+    /// Puts the content in, and the certificate into `list`.
+    async fn put(&self, list: Option<&StorePath>) -> Result<(), Error> {
+        let (client, name) = (self.client, self.name);
+        client.set_what_fits(name, self.payload).await?;
+        client.commit_certificate(name).await?;
+        if let Some(list) = list {
+            self.add_to(list).await?;
+        }
+        match self.look().await? {
+            Some(details) if details.is_used() && details.has_sha1(self.sha1) => Ok(()),
+            _ => Err(self.not_in_use()),
         }
     }
-    let open = client.certificates().await?.transaction;
-    open.map_or(Ok(()), |open| Err(Error::ForeignTransaction(open)))
+
+    /// To add twice would serve it from two instances.
+    async fn add_to(&self, list: &StorePath) -> Result<(), Error> {
+        let entries = self.client.crt_list_entries(list).await?;
+        let mut entries = entries.iter().flatten();
+        if !entries.any(|entry| entry.name == self.name.as_str()) {
+            self.client.add_to_crt_list(list, self.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no transaction is open, and ends one of ours that a crash
+    /// left. On 2.6, to set into a foreign one would load our certificate under
+    /// its name.
+    async fn wait_for_transaction(&self) -> Result<(), Error> {
+        let give_up = Instant::now() + self.patience.foreign;
+        loop {
+            match self.client.certificates().await?.transaction {
+                None => return Ok(()),
+                Some(name) if Instant::now() >= give_up => {
+                    return Err(Error::ForeignTransaction { name });
+                }
+                Some(open) if open == self.name.as_str() => {
+                    self.client.abort_certificate(self.name).await?;
+                }
+                Some(_) => sleep(self.patience.pause).await,
+            }
+        }
+    }
+
+    /// Leaves neither a transaction of ours nor a certificate that nothing
+    /// uses. HAProxy aborts and deletes nothing else by these commands. Best
+    /// effort: the error that led here says more than one of these could.
+    async fn clean_up(&self, made: Outcome) {
+        let _ = self.client.abort_certificate(self.name).await;
+        if made == Outcome::Done {
+            let _ = self.client.delete_certificate(self.name).await;
+        }
+    }
+
+    async fn look(&self) -> Result<Option<Details>, Error> {
+        self.client.certificate(self.name).await
+    }
+
+    fn not_in_use(&self) -> Error {
+        Error::NotInUse {
+            name: self.name.clone(),
+        }
+    }
 }
 
-async fn set_and_commit(
-    client: &Client,
-    name: &StorePath,
-    payload: &Payload,
-) -> Result<bool, Error> {
-    client.set_certificate(name, payload).await?;
-    client.commit_certificate(name).await
-}
-
-/// Leaves neither a transaction of ours nor an unused certificate. Best
-/// effort: the error that led here says more than one of these could.
-async fn clean_up(client: &Client, name: &StorePath, added: bool) {
-    let transaction = client
-        .certificates()
-        .await
-        .ok()
-        .and_then(|stores| stores.transaction);
-    if transaction.as_deref() == Some(name.as_str()) {
-        let _ = client.abort_certificate(name).await;
-    }
-    if added {
-        let _ = client.delete_certificate(name).await;
-    }
-}
-
-async fn is_reloaded(client: &Client, before: &Info) -> bool {
-    match client.show_info().await {
-        Ok(now) => now.pid != before.pid || now.stopping,
-        Err(_) => false,
-    }
+/// Whether the same again, from the start, is likely to succeed: setting and
+/// committing the same bytes twice does no harm.
+fn is_worth_redoing(error: &Error) -> bool {
+    error.is_unclear() || matches!(error, Error::NoTransaction { .. })
 }

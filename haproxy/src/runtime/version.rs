@@ -2,10 +2,19 @@
 
 use std::fmt;
 
+use nom::bytes::complete::tag;
+use nom::character::complete::u32;
+use nom::combinator::{map, opt};
+use nom::sequence::{preceded, terminated};
+use nom::{IResult, Parser};
+
+use super::{Command, Error};
+
 /// A version of HAProxy, as `show info` gives it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Version {
-    branch: (u32, u32),
+    numbers: (u32, u32, u32),
+    is_development: bool,
     text: String,
 }
 
@@ -13,20 +22,17 @@ impl Version {
     /// Reads `2.6.12-1+deb12u4` or `3.5-dev5`. What cannot be read counts as
     /// the oldest.
     pub fn parse(text: &str) -> Self {
-        let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-        let branch = match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-            _ => (0, 0),
-        };
+        let (rest, numbers) = numbers(text).unwrap_or((text, (0, 0, 0)));
         Self {
-            branch,
+            numbers,
+            is_development: rest.starts_with("-dev"),
             text: text.to_owned(),
         }
     }
 
-    /// Major and minor number, such as `(2, 6)`.
-    pub fn branch(&self) -> (u32, u32) {
-        self.branch
+    /// Major, minor and patch number, such as `(2, 6, 12)`.
+    pub fn numbers(&self) -> (u32, u32, u32) {
+        self.numbers
     }
 
     /// How many bytes a command with its payload may have.
@@ -34,14 +40,42 @@ impl Version {
     /// Before 3.4 both must fit into one buffer of `tune.bufsize`, 16,384 by
     /// default. Beyond, 2.6 closes without a word, and 3.2.0 to 3.2.15 spin
     /// until the watchdog kills the worker; so it is never tried. From 3.4 on,
-    /// `tune.cli.max-payload-size` is 128 kB by default.
-    pub fn payload_size_max(&self) -> usize {
-        if self.branch >= (3, 4) {
-            128 << 10
+    /// `tune.cli.max-payload-size` is 128 kB by default; its development
+    /// versions count as 3.3.
+    pub fn command_size_max(&self) -> usize {
+        let (major, minor, _) = self.numbers;
+        let is_before = (major, minor) < (3, 4) || (self.is_development && minor == 4);
+        if is_before {
+            Self::COMMAND_SIZE_MAX_ANY
         } else {
-            (16 << 10) - 64
+            128 << 10
         }
     }
+
+    /// Refuses a command that would not fit.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than [`Self::command_size_max`].
+    pub fn check_size(&self, command: Command<'_>) -> Result<(), Error> {
+        let (size, limit) = (command.size(), self.command_size_max());
+        if size <= limit {
+            return Ok(());
+        }
+        Err(Error::TooLarge {
+            size,
+            limit: Some(limit),
+        })
+    }
+
+    /// What every version takes, in bytes: 16,352 were seen to pass, 16,436
+    /// not to.
+    pub(super) const COMMAND_SIZE_MAX_ANY: usize = (16 << 10) - 64;
+}
+
+fn numbers(text: &str) -> IResult<&str, (u32, u32, u32)> {
+    let patch = map(opt(preceded(tag("."), u32)), Option::unwrap_or_default);
+    (terminated(u32, tag(".")), u32, patch).parse(text)
 }
 
 impl fmt::Display for Version {
@@ -55,23 +89,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_branch() {
-        for (text, branch) in [
-            ("2.6.12-1+deb12u4", (2, 6)),
-            ("3.5-dev5", (3, 5)),
-            ("3.0.11-1+deb13u1", (3, 0)),
-            ("", (0, 0)),
-            ("unknown", (0, 0)),
-            ("99999999999.1", (0, 0)),
+    fn reads_the_numbers() {
+        for (text, numbers) in [
+            ("2.6.12-1+deb12u4", (2, 6, 12)),
+            ("3.5-dev5", (3, 5, 0)),
+            ("3.0.11-1+deb13u1", (3, 0, 11)),
+            ("", (0, 0, 0)),
+            ("unknown", (0, 0, 0)),
+            ("99999999999.1", (0, 0, 0)),
         ] {
-            assert_eq!(Version::parse(text).branch(), branch, "{text}");
+            assert_eq!(Version::parse(text).numbers(), numbers, "{text}");
         }
     }
 
     #[test]
-    fn only_3_4_and_later_take_large_payloads() {
-        assert_eq!(Version::parse("3.2.26").payload_size_max(), 16_320);
-        assert_eq!(Version::parse("3.4.7").payload_size_max(), 131_072);
-        assert_eq!(Version::parse("?").payload_size_max(), 16_320);
+    fn only_3_4_and_later_take_large_commands() {
+        for (text, size) in [
+            ("2.6.12-1+deb12u4", 16_320),
+            ("3.2.26-1", 16_320),
+            ("3.4-dev7", 16_320),
+            ("3.4.7-1", 131_072),
+            ("3.5-dev5", 131_072),
+            ("4.0.0", 131_072),
+            ("?", 16_320),
+        ] {
+            assert_eq!(Version::parse(text).command_size_max(), size, "{text}");
+        }
     }
 }
