@@ -190,7 +190,10 @@ impl Error {
             Self::TooLarge { .. } => {
                 "the file is in place: reload HAProxy to have it served; HAProxy 3.4 needs no reload"
             }
-            Self::ForeignTransaction { name } | Self::Overwrote { name } => {
+            Self::Overwrote { .. } => {
+                "that transaction was ended; whoever began it must begin again"
+            }
+            Self::ForeignTransaction { name } => {
                 let name = name.escape_debug();
                 return Some(format!(
                     "`abort ssl cert {name}` on HAProxy's socket ends it"

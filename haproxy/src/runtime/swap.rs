@@ -1,8 +1,6 @@
 //! Swapping a certificate into a running HAProxy.
 
 #[cfg(test)]
-mod live;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -130,8 +128,8 @@ impl Swap<'_> {
             None => Outcome::Already,
         };
         let put = self.put(list).await;
-        if put.is_err() {
-            self.clean_up(made).await;
+        if let Err(error) = &put {
+            self.clean_up(made, error).await;
         }
         put.map(|()| list.is_some())
     }
@@ -179,11 +177,20 @@ impl Swap<'_> {
         }
     }
 
-    /// Leaves neither a transaction of ours nor a certificate that nothing
-    /// uses. HAProxy aborts and deletes nothing else by these commands. Best
-    /// effort: the error that led here says more than one of these could.
-    async fn clean_up(&self, made: Outcome) {
-        let _ = self.client.abort_certificate(self.name).await;
+    /// Leaves neither a transaction with our content nor a certificate that
+    /// nothing uses. HAProxy aborts and deletes nothing else by these commands.
+    /// Best effort: the error that led here says more than one of these could.
+    async fn clean_up(&self, made: Outcome, error: &Error) {
+        match error {
+            // Somebody else's content is lost already. If they committed ours,
+            // HAProxy would serve it under their name.
+            Error::Overwrote { name } => {
+                if let Ok(other) = name.parse() {
+                    let _ = self.client.abort_certificate(&other).await;
+                }
+            }
+            _ => drop(self.client.abort_certificate(self.name).await),
+        }
         if made == Outcome::Done {
             let _ = self.client.delete_certificate(self.name).await;
         }

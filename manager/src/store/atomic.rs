@@ -56,7 +56,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Removes what a crash may have left of [`write`] in `directory`. Nobody else
+/// Removes what a crash may have left of [`write()`] in `directory`. Nobody else
 /// may be writing there.
 pub fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {

@@ -206,16 +206,19 @@ async fn deletes_a_certificate_that_did_not_come_into_use() {
     assert!(error.hint().unwrap().contains("bind"), "{error}");
 }
 
-/// 2.6 loads our bundle into the other transaction.
+/// 2.6 loads our bundle into the other transaction, where it must not stay.
 #[tokio::test]
-async fn leaves_the_transaction_that_it_ran_into() {
+async fn ends_the_transaction_that_it_ran_into() {
     let overwrote = b"Transaction updated for certificate /etc/haproxy/live/b.pem!\n\n";
     let error = swap_a(vec![
         info(7, 0),
         says(SHOW, "show-cert"),
         says(SHOW_A, "show-cert-used"),
         (SET_A, overwrote.to_vec()),
-        says(ABORT_A, "abort-other"),
+        (
+            "abort ssl cert /etc/haproxy/live/b.pem",
+            b"Transaction aborted for certificate '/etc/haproxy/live/b.pem'!\n\n".to_vec(),
+        ),
         info(7, 0),
     ]);
     let error = error.await.unwrap_err();
