@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::haproxy::repository;
 use crate::manager;
-use crate::process::Process;
+use crate::process::{Process, Signal};
 use crate::stage::Stage;
 use crate::wait;
 
@@ -37,12 +37,12 @@ impl Agent {
         self.process.kill();
     }
 
-    /// Sends a signal by its name, such as `STOP`.
+    /// Sends a signal.
     ///
     /// # Errors
     ///
     /// When it cannot be sent.
-    pub fn signal(&self, signal: &str) -> Result<(), String> {
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
         self.process.signal(signal)
     }
 

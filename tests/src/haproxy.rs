@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
-use crate::process::Process;
+use crate::process::{Process, Signal};
 use crate::stage::Stage;
 use crate::wait;
 
@@ -157,7 +157,7 @@ impl Haproxy {
     /// When none does.
     pub fn reload(&self) -> Result<(), String> {
         let old = self.worker()?;
-        self.process.signal("USR2")?;
+        self.process.signal(Signal::USR2)?;
         wait::until("a new worker", || match self.worker()? {
             pid if pid == old => Err("still the old one".to_owned()),
             _ => Ok(()),

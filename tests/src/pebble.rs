@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::haproxy::tools;
 use crate::http;
 use crate::ports;
-use crate::process::Process;
+use crate::process::{Process, Signal};
 use crate::stage::Stage;
 use crate::wait;
 
@@ -98,12 +98,12 @@ impl Pebble {
         wait::ensure(answer.status == 200, format!("{answer:?}"))
     }
 
-    /// Sends it a signal by its name, such as `STOP`.
+    /// Sends it a signal.
     ///
     /// # Errors
     ///
     /// When it cannot be sent.
-    pub fn signal(&self, signal: &str) -> Result<(), String> {
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
         self.process.signal(signal)
     }
 

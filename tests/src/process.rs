@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::Pid;
+
 use crate::wait;
+
+pub use rustix::process::Signal;
 
 /// A running program, killed and waited for when dropped.
 #[derive(Debug)]
@@ -73,23 +77,18 @@ impl Process {
         }
     }
 
-    /// Sends a signal by its name, such as `USR2`.
+    /// Sends a signal. One that stops it has done so on return.
     ///
     /// # Errors
     ///
     /// When it cannot be sent.
-    pub fn signal(&self, signal: &str) -> Result<(), String> {
-        let sent = Command::new("kill")
-            .arg(format!("-{signal}"))
-            .arg(self.id().to_string())
-            .status();
-        match sent {
-            Ok(status) if status.success() && signal == "STOP" => self.wait_until_stopped(),
-            Ok(status) if status.success() => Ok(()),
-            other => Err(format!(
-                "cannot send SIG{signal} to {}: {other:?}",
-                self.name
-            )),
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+        let sent = rustix::process::kill_process(Pid::from_child(&self.child), signal);
+        sent.map_err(|error| format!("cannot send {signal:?} to {}: {error}", self.name))?;
+        if signal == Signal::STOP {
+            self.wait_until_stopped()
+        } else {
+            Ok(())
         }
     }
 
@@ -112,7 +111,7 @@ impl Process {
     ///
     /// When it does not end.
     pub fn terminate(&mut self) -> Result<ExitStatus, String> {
-        self.signal("TERM")?;
+        self.signal(Signal::TERM)?;
         let what = format!("the end of {}", self.name);
         wait::until_within(Duration::from_secs(10), &what, || {
             match self.child.try_wait() {

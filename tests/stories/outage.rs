@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use spoacme_tests::haproxy::Release;
 use spoacme_tests::http;
+use spoacme_tests::process::Signal;
 use spoacme_tests::stage::Stage;
 use spoacme_tests::wait::{ensure, until};
 
@@ -67,7 +68,7 @@ fn hung(release: &Release) -> Result<(), String> {
     placeholder(&stage)?;
     let (agent, _haproxy) = (stage.agent()?, stage.haproxy()?);
     wait_for_agent(&stage)?;
-    agent.signal("STOP")?;
+    agent.signal(Signal::STOP)?;
     let started = Instant::now();
     expect(&stage, 503)?;
     let took = started.elapsed();
@@ -77,7 +78,7 @@ fn hung(release: &Release) -> Result<(), String> {
         format!("503 took {took:?}, the time-out is {PROCESSING_TIMEOUT:?}"),
     )?;
     expect_others_untouched(&stage)?;
-    agent.signal("CONT")?;
+    agent.signal(Signal::CONT)?;
     wait_for_agent(&stage)
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use spoacme_tests::haproxy::Release;
 use spoacme_tests::pebble::Options;
+use spoacme_tests::process::Signal;
 use spoacme_tests::stage::Stage;
 use spoacme_tests::tls;
 use spoacme_tests::wait::{ensure, until};
@@ -60,14 +61,14 @@ fn agent(release: &Release) -> Result<(), String> {
     })?;
     // The CA waits some random seconds before it asks. Held meanwhile, it
     // asks only after the restart, so that the outcome is no matter of luck.
-    pebble.signal("STOP")?;
+    pebble.signal(Signal::STOP)?;
     agent.kill();
     let _agent = stage.agent()?;
     until("the tokens again", || {
         let log = manager.log();
         ensure(log.contains("tokens published again"), &log)
     })?;
-    pebble.signal("CONT")?;
+    pebble.signal(Signal::CONT)?;
     manager.wait_for_generation(1)?;
     daemon.stop()
 }
