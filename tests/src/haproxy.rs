@@ -157,10 +157,14 @@ impl Haproxy {
     /// When none does.
     pub fn reload(&self) -> Result<(), String> {
         let old = self.worker()?;
-        self.process.signal(Signal::USR2)?;
-        wait::until("a new worker", || match self.worker()? {
+        let is_new = || match self.worker()? {
             pid if pid == old => Err("still the old one".to_owned()),
             _ => Ok(()),
+        };
+        // A master that has just been reloaded may lose the signal.
+        wait::until("a reload", || {
+            self.process.signal(Signal::USR2)?;
+            wait::until_within(RELOAD_PATIENCE, "a new worker", is_new)
         })
     }
 
@@ -170,13 +174,20 @@ impl Haproxy {
     }
 }
 
+/// Many times what a reload takes.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(3);
+
 /// HAProxy with the shipped configuration, told where this stage is.
 fn command(stage: &Stage) -> Command {
     let shipped = repository().join("haproxy/etc");
+    let file = match stage.neighbours.as_slice() {
+        [] => "haproxy.cfg",
+        _ => "haproxy-neighbours.cfg",
+    };
     let mut command = Command::new(&stage.release.path);
     command
         .arg("-f")
-        .arg(shipped.join("haproxy.cfg"))
+        .arg(shipped.join(file))
         .env("SPOACME_CHROOT", stage.path("chroot"))
         .env("SPOACME_STATS_SOCKET", stage.path("admin.sock"))
         .env("SPOACME_HTTP_BIND", format!("127.0.0.1:{}", stage.http))
@@ -188,6 +199,14 @@ fn command(stage: &Stage) -> Command {
         .env("SPOACME_SPOE_CONF", shipped.join("spoe-acme.conf"))
         .env("SPOACME_AGENT", &stage.agent_server)
         .env("SPOACME_APP", format!("127.0.0.1:{}", stage.app));
+    if let [first, second] = stage.neighbours.as_slice() {
+        let bind = format!("unix@{}", stage.path("chroot/neighbour").display());
+        command
+            .env("SPOACME_NEIGHBOUR_1", first)
+            .env("SPOACME_NEIGHBOUR_2", second)
+            .env("SPOACME_NEIGHBOUR_BIND", bind)
+            .env("SPOACME_NEIGHBOUR_SERVER", "unix@/neighbour");
+    }
     command
 }
 

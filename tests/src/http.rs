@@ -24,6 +24,18 @@ pub fn get(port: u16, host: &str, path: &str) -> Result<Answer, String> {
     request(port, "GET", host, path)
 }
 
+/// Sends `GET path` with one more header line.
+///
+/// # Errors
+///
+/// When there is no well-formed answer within ten seconds.
+pub fn get_with(port: u16, host: &str, path: &str, header: &str) -> Result<Answer, String> {
+    send(
+        port,
+        &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\nConnection: close\r\n\r\n"),
+    )
+}
+
 /// Sends a request without a body.
 ///
 /// # Errors

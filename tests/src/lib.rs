@@ -13,6 +13,7 @@ pub mod agent;
 pub mod haproxy;
 pub mod http;
 pub mod manager;
+pub mod neighbour;
 pub mod pebble;
 pub mod ports;
 pub mod process;

@@ -191,6 +191,15 @@ impl Daemon {
     }
 }
 
+/// Runs `spoacme` on `stage`, whether it is configured or not.
+///
+/// # Errors
+///
+/// When it cannot be run.
+pub fn command(stage: &Stage, arguments: &[&str]) -> Result<Ended, String> {
+    end(spoacme(stage, arguments))
+}
+
 /// Runs `spoacme token` against the agent of `stage`.
 ///
 /// # Errors

@@ -27,6 +27,8 @@ pub struct Stage {
     pub agent_listen: String,
     /// Where the agent listens, in HAProxy's words.
     pub agent_server: String,
+    /// The other load balancers: none or two, as `IP:PORT`.
+    pub neighbours: Vec<String>,
     root: PathBuf,
     // Removed at the end of the story, unless somebody else owns it.
     _directory: Option<TempDir>,
@@ -70,6 +72,7 @@ impl Stage {
             app: ports::free()?,
             agent_listen: format!("unix:{}", root.join("chroot/spoacme/spop.sock").display()),
             agent_server: "unix@/spoacme/spop.sock".to_owned(),
+            neighbours: Vec::new(),
             root,
             _directory: directory,
         })

@@ -8,6 +8,7 @@ mod configuration;
 mod issue;
 mod lookup;
 mod matrix;
+mod neighbours;
 mod outage;
 mod restart;
 
@@ -21,9 +22,10 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 6] = [
+const STORIES: [&[Story]; 7] = [
     configuration::STORIES,
     lookup::STORIES,
+    neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
     restart::STORIES,

@@ -78,7 +78,11 @@ fn plain_http(file: &File, settings: &Settings, lacks: &mut Vec<Lack>) {
         lacks.push(Lack {
             line: None,
             what: "no frontend in `mode http` binds port 80, where the CA asks".to_owned(),
-            add: part(settings, |section| section == Some("frontend http")),
+            add: format!(
+                "frontend http\n    mode http\n    bind {}\n{}",
+                settings.http_bind,
+                part(settings, |section| section == Some("frontend http"))
+            ),
         });
     }
     for frontend in frontends {
@@ -209,7 +213,10 @@ fn tls(file: &File, settings: &Settings, lacks: &mut Vec<Lack>) {
         what: format!("no `bind ... ssl` names the directory of certificates, {directory}/"),
         add: match example {
             Some(line) => format!("    {} crt {directory}/\n", line.words.join(" ")),
-            None => part(settings, |section| section == Some("frontend https")),
+            None => format!(
+                "frontend https\n    mode http\n{}",
+                part(settings, |section| section == Some("frontend https"))
+            ),
         },
     });
 }

@@ -200,7 +200,6 @@ mod tests {
             (r#"x "${NAME}" '${NAME-v}'"#, vec!["x", "", "${NAME-v}"]),
             (r#"x "unfinished"#, vec!["x", "unfinished"]),
             (r#"x "${unfinished"#, vec!["x", "{unfinished"]),
-            ("x \\", vec!["x"]),
             ("   # only a comment", vec![]),
         ] {
             assert_eq!(words(line), wanted, "{line}");

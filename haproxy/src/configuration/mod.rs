@@ -42,8 +42,6 @@ pub struct Settings {
     pub agent: String,
     /// The application behind the frontends.
     pub app: String,
-    /// Prefix of the abstract sockets on which HAProxy talks to itself.
-    pub neighbour_socket: String,
     /// The other load balancers, in the order in which they are asked.
     pub neighbours: Vec<Neighbour>,
 }
@@ -61,7 +59,6 @@ impl Default for Settings {
             spoe_conf: value("SPOACME_SPOE_CONF"),
             agent: value("SPOACME_AGENT"),
             app: value("SPOACME_APP"),
-            neighbour_socket: neighbours::SOCKET_PREFIX.to_owned(),
             neighbours: Vec::new(),
         }
     }
@@ -73,12 +70,27 @@ impl Settings {
         let text = neighbours::insert(HAPROXY_CFG, &self.neighbours);
         // What stands before `global` speaks of the template.
         let start = text.find("global\n").unwrap_or_default();
-        template::expand(&text[start..], |name| self.value(name))
+        let (bind, server) = self.neighbour_sockets();
+        template::expand(&text[start..], |name| match name {
+            "SPOACME_NEIGHBOUR_BIND" => Some(&bind),
+            "SPOACME_NEIGHBOUR_SERVER" => Some(&server),
+            _ => self.value(name),
+        })
     }
 
     /// The parts of haproxy.cfg that belong to spoacme, to be pasted.
     pub fn parts(&self) -> Vec<Part> {
         template::parts(&self.complete())
+    }
+
+    /// Where HAProxy listens for itself, seen from outside the chroot and from
+    /// inside it.
+    fn neighbour_sockets(&self) -> (String, String) {
+        let chroot = self.chroot.trim_end_matches('/');
+        (
+            format!("unix@{chroot}/acme-neighbour"),
+            "unix@/acme-neighbour".to_owned(),
+        )
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -91,7 +103,6 @@ impl Settings {
             "SPOACME_SPOE_CONF" => &self.spoe_conf,
             "SPOACME_AGENT" => &self.agent,
             "SPOACME_APP" => &self.app,
-            "SPOACME_NEIGHBOUR_SOCKET" => &self.neighbour_socket,
             _ => return None,
         })
     }

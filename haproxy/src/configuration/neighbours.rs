@@ -15,9 +15,6 @@ use std::str::FromStr;
 /// More than that is no longer a matter of asking around.
 pub const NEIGHBOURS_MAX: usize = 16;
 
-/// What the abstract sockets of the chain are called, before their number.
-pub(super) const SOCKET_PREFIX: &str = "abns@acme-neighbour";
-
 /// Where another load balancer answers plain HTTP, in HAProxy's words.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Neighbour(String);
@@ -88,7 +85,7 @@ const RULES: &str = r#"    # Not known here. A neighbour that asks hears so; for
     http-request set-header Acme-Neighbour agent-failed if acme-agent-failed or !acme-agent-answered
     timeout connect 1s
     timeout server 30s
-    server neighbours "${SPOACME_NEIGHBOUR_SOCKET-abns@acme-neighbour}"-1
+    server neighbours "${SPOACME_NEIGHBOUR_SERVER-unix@/acme-neighbour}"-1
 "#;
 
 fn chain(neighbours: &[Neighbour]) -> String {
@@ -116,7 +113,8 @@ fn chain(neighbours: &[Neighbour]) -> String {
 const CHAIN_COMMENT: &str = "
 # The neighbours, one after the other: each link asks its own, then the next
 # link. Connections are not kept: one that a neighbour closes just when it is
-# used again would count as its answer.
+# used again would count as its answer. The sockets are bound before HAProxy
+# goes into its chroot /var/lib/haproxy, and found from inside it.
 ";
 
 struct Link<'a> {
@@ -136,7 +134,7 @@ impl fmt::Display for Link<'_> {
             f,
             r#"listen acme-neighbour-{number}
     mode http
-    bind {SOCKET}-{number}
+    bind {BIND}-{number} mode 666
     timeout client 30s
     timeout connect 1s
     timeout server 30s
@@ -146,12 +144,12 @@ impl fmt::Display for Link<'_> {
     option redispatch 1
     retries 1
     retry-on 404 502 503 504 conn-failure empty-response
-    server neighbour {SOCKET}-{number}-alone
-    server next {SOCKET}-{next}
+    server neighbour {SERVER}-{number}-alone
+    server next {SERVER}-{next}
 
 listen acme-neighbour-{number}-alone
     mode http
-    bind {SOCKET}-{number}-alone
+    bind {BIND}-{number}-alone mode 666
     timeout client 30s
     # What a neighbour that is gone, or that hangs, costs at most.
     timeout connect 250ms
@@ -171,11 +169,14 @@ listen acme-neighbour-{number}-alone
     }
 }
 
-const SOCKET: &str = r#""${SPOACME_NEIGHBOUR_SOCKET-abns@acme-neighbour}""#;
+/// Sockets are bound before HAProxy goes into its chroot, and found from inside
+/// it. No abstract ones, whose names any local process could take first.
+const BIND: &str = r#""${SPOACME_NEIGHBOUR_BIND-unix@/var/lib/haproxy/acme-neighbour}""#;
+const SERVER: &str = r#""${SPOACME_NEIGHBOUR_SERVER-unix@/acme-neighbour}""#;
 
 const NONE: &str = r#"frontend acme-neighbour-none
     mode http
-    bind "${SPOACME_NEIGHBOUR_SOCKET-abns@acme-neighbour}"-none
+    bind "${SPOACME_NEIGHBOUR_BIND-unix@/var/lib/haproxy/acme-neighbour}"-none mode 666
     timeout client 30s
     http-request return status 503 content-type text/plain string "the ACME challenge agent does not answer\n" if { req.hdr(Acme-Neighbour) agent-failed }
     http-request return status 404 content-type text/plain string "unknown token\n"
@@ -215,7 +216,7 @@ mod tests {
             let line = format!("    server neighbour {neighbour} check");
             assert_eq!(text.matches(&line).count(), 1, "{line}");
         }
-        assert_eq!(text.matches("}\"-none\n").count(), 2);
+        assert_eq!(text.matches("}\"-none").count(), 2);
     }
 
     #[test]

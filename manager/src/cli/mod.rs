@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod haproxy_config;
 mod issue;
 pub mod logs;
 pub mod output;
@@ -70,6 +71,8 @@ enum Verb {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Print what HAProxy's configuration must say, or show what it lacks
+    HaproxyConfig(haproxy_config::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +116,7 @@ pub async fn execute(arguments: Arguments) -> Exit {
         Verb::Status(names) => status::execute(&path, &names.names, json).await,
         Verb::Token(verb) => token::execute(&path, verb, json).await,
         Verb::Config(ConfigVerb::Check) => check::execute(&path, json),
+        Verb::HaproxyConfig(options) => haproxy_config::execute(&path, &options, json),
     }
 }
 
