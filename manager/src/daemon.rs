@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::deploy::DeployError;
 use crate::manager::{Manager, Report, When};
 use crate::names::CertificateName;
-use crate::store::StoreError;
+use crate::store::{Lock, StoreError};
 use crate::watch::Watch;
 
 /// Runs until `shutdown` is done.
@@ -67,6 +67,8 @@ impl DaemonError {
 
 struct Daemon<'a> {
     path: &'a Path,
+    // Held for life: there is one daemon.
+    _claim: Lock,
     clock: fn() -> Timestamp,
     manager: Manager,
     watch: Watch,
@@ -77,12 +79,13 @@ struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     async fn start(path: &'a Path, clock: fn() -> Timestamp) -> Result<Self, DaemonError> {
-        let manager = Manager::open(Config::load(path)?, clock)?;
+        let manager = Manager::open(Config::load_with_added(path)?, clock)?;
+        let claim = manager.store().claim().await?;
         {
             let _lock = manager.lock(LOCK_PATIENCE).await?;
             manager.prepare()?;
         }
-        let watch = Watch::new(path, &manager.config().haproxy.certificates);
+        let watch = watch(path, &manager);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             certificates = manager.config().certificates.len(),
@@ -90,6 +93,7 @@ impl<'a> Daemon<'a> {
         );
         Ok(Self {
             path,
+            _claim: claim,
             clock,
             manager,
             watch,
@@ -115,9 +119,10 @@ impl<'a> Daemon<'a> {
 
     /// Works on every certificate, and says how long to wait.
     async fn pass(&mut self) -> Result<Duration, StoreError> {
-        let _lock = self.manager.lock(LOCK_PATIENCE).await?;
         let mut wait = PASS_INTERVAL;
         for certificate in &self.manager.config().certificates {
+            // For each anew: commands need not wait for a long pass.
+            let _lock = self.manager.lock(LOCK_PATIENCE).await?;
             let report = self.manager.work(certificate, When::Due).await;
             wait = wait.min(self.wait_after(&report));
             complain(&mut self.complaints, report);
@@ -138,12 +143,12 @@ impl<'a> Daemon<'a> {
 
     /// Takes a changed configuration; a faulty one changes nothing.
     fn reload(&mut self) {
-        let opened = Config::load(self.path)
+        let opened = Config::load_with_added(self.path)
             .map_err(DaemonError::from)
             .and_then(|config| Ok(Manager::open(config, self.clock)?));
         match opened {
             Ok(manager) => {
-                self.watch = Watch::new(self.path, &manager.config().haproxy.certificates);
+                self.watch = watch(self.path, &manager);
                 self.manager = manager;
             }
             Err(error) => error!("the changed configuration is not taken:\n{error}"),
@@ -162,6 +167,11 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// A command may be issuing in the meantime.
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
+
+fn watch(path: &Path, manager: &Manager) -> Watch {
+    let desired = manager.store().desired_directory();
+    Watch::new(path, &[&manager.config().haproxy.certificates, &desired])
+}
 
 fn complain(complaints: &mut BTreeMap<CertificateName, String>, report: Report) {
     let Some(cause) = report.error else {

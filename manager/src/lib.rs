@@ -21,6 +21,7 @@ pub mod manager;
 pub mod names;
 pub mod policy;
 pub mod publication;
+pub mod roster;
 pub mod schedule;
 pub mod store;
 pub mod watch;

@@ -8,7 +8,7 @@ use spoacme_control::Client as Agent;
 
 use crate::acme::{AcmeError, Authority};
 use crate::config::{Certificate, Config};
-use crate::deploy::{DeployError, Deployer, Outcome};
+use crate::deploy::{DeployError, Deployer, Outcome, Withdrawal};
 use crate::names::{CertificateName, DnsName};
 use crate::schedule::{self, Current, History, Step};
 use crate::store::{Generation, Lock, Store, StoreError};
@@ -58,6 +58,8 @@ pub enum Done {
     Issued,
     /// A new generation was issued and deployed.
     IssuedAndDeployed,
+    /// The staging CA issued one, which was checked and thrown away.
+    Rehearsed,
 }
 
 impl Manager {
@@ -101,25 +103,93 @@ impl Manager {
             .prepare(&self.config.certificates, (self.clock)())
     }
 
+    /// Makes what HAProxy needs to start, as far as one certificate goes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn prepare_for(&self, certificate: &Certificate) -> Result<(), DeployError> {
+        let one = std::slice::from_ref(certificate);
+        self.deployer().prepare(one, (self.clock)())
+    }
+
+    /// The store worked on.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Takes a certificate out of the directory and out of HAProxy, and what
+    /// is known of it into the archive, or away for good.
+    ///
+    /// # Errors
+    ///
+    /// When the directory or the store cannot be written. To call it again
+    /// does the rest.
+    pub async fn withdraw(
+        &self,
+        certificate: &Certificate,
+        purge: bool,
+    ) -> Result<Withdrawal, WorkError> {
+        let now = (self.clock)();
+        let withdrawal = self.deployer().withdraw(certificate, now).await?;
+        if purge {
+            self.store.purge(&certificate.name)?;
+        } else {
+            self.store.archive(&certificate.name, now)?;
+        }
+        Ok(withdrawal)
+    }
+
     /// Reconciles one certificate, issuing it first if it is time.
     pub async fn work(&self, certificate: &Certificate, when: When) -> Report {
         let (done, error) = match self.try_work(certificate, when).await {
             Ok(done) => (done, None),
             Err((done, error)) => (done, Some(error)),
         };
-        let newest = self
-            .store
-            .lineage(&certificate.name)
-            .newest()
-            .ok()
-            .flatten();
+        self.report(certificate, done, error)
+    }
+
+    /// Does all that issuing does, with the CA's staging directory and up to
+    /// the chain that it issues; nothing is deployed or kept but the account.
+    pub async fn rehearse(&self, certificate: &Certificate) -> Report {
+        match self.try_rehearse(certificate).await {
+            Ok(()) => self.report(certificate, Done::Rehearsed, None),
+            Err(error) => self.report(certificate, Done::Nothing, Some(error)),
+        }
+    }
+
+    fn report(&self, certificate: &Certificate, done: Done, error: Option<WorkError>) -> Report {
+        let newest = self.store.lineage(&certificate.name).newest();
         Report {
             name: certificate.name.clone(),
             done,
             error,
-            not_after: newest.map(|generation| generation.meta.leaf.not_after),
+            not_after: newest
+                .ok()
+                .flatten()
+                .map(|newest| newest.meta.leaf.not_after),
             next: self.next(certificate).ok(),
         }
+    }
+
+    async fn try_rehearse(&self, certificate: &Certificate) -> Result<(), WorkError> {
+        let account = &self.config.account;
+        let staging = account
+            .at_staging()
+            .ok_or_else(|| WorkError::NoStaging(account.directory.clone()))?;
+        self.expect_answers().await?;
+        let store = Store::open(&self.config.state_directory.join("rehearsal"))?;
+        let authority = Authority::new(&staging, &store, &self.agent, self.clock)?;
+        let issued = authority.issue(certificate).await;
+        store.purge(&certificate.name)?;
+        Ok(issued.map(drop)?)
+    }
+
+    /// The CA's question comes through this HAProxy and this agent: if they
+    /// do not answer, asking the CA would only be a failure in its books.
+    async fn expect_answers(&self) -> Result<(), WorkError> {
+        self.agent.ping().await?;
+        Ok(self.deployer().wait_for_agent().await?)
     }
 
     async fn try_work(
@@ -140,13 +210,7 @@ impl Manager {
                 Outcome::InPlace | Outcome::NothingYet => Ok(Done::Nothing),
             };
         }
-        // The CA's question comes through this HAProxy and this agent: if they
-        // do not answer, asking the CA would only be a failure in its books.
-        self.agent.ping().await.map_err(|e| nothing(e.into()))?;
-        deployer
-            .wait_for_agent()
-            .await
-            .map_err(|e| nothing(e.into()))?;
+        self.expect_answers().await.map_err(nothing)?;
         self.issue(certificate).await.map_err(nothing)?;
         match deployer.reconcile(certificate, (self.clock)()).await {
             Ok(_) => Ok(Done::IssuedAndDeployed),
@@ -225,6 +289,9 @@ pub enum WorkError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is nowhere to rehearse.
+    #[error("the CA at {0} has no staging directory that is known here")]
+    NoStaging(String),
 }
 
 impl WorkError {
@@ -235,6 +302,7 @@ impl WorkError {
             Self::Deploy(error) => error.hint(),
             Self::Agent(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::NoStaging(_) => Some("set `staging` in [account] to its URL".to_owned()),
         }
     }
 }

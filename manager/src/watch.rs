@@ -1,5 +1,5 @@
-//! Changes of files that call for a pass at once: the configuration, and the
-//! directory that HAProxy loads.
+//! Changes of files that call for a pass at once: the configuration, the
+//! list of what was added, and the directory that HAProxy loads.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches the configuration at `path`, its `conf.d`, and `live`.
-    pub fn new(path: &Path, live: &Path) -> Self {
+    /// Watches the configuration at `path`, its `conf.d`, and `others`.
+    pub fn new(path: &Path, others: &[&Path]) -> Self {
         let (sender, changes) = channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.map_or(true, |event| matters(&event)) {
@@ -42,7 +42,8 @@ impl Watch {
         };
         let drop_in = drop_in_directory(path);
         let configuration = path.parent().unwrap_or(path);
-        for directory in [configuration, &drop_in, live] {
+        let directories = [configuration, &drop_in];
+        for directory in directories.iter().chain(others) {
             // Directories, not files: a rename gives a file another inode.
             if directory.is_dir()
                 && let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive)
@@ -103,7 +104,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spoacme.toml");
         std::fs::create_dir(directory.path().join("conf.d")).unwrap();
-        let mut watch = Watch::new(&path, directory.path());
+        let mut watch = Watch::new(&path, &[directory.path()]);
         std::fs::write(directory.path().join("conf.d/new.toml"), "").unwrap();
         tokio::time::timeout(Duration::from_secs(10), watch.changed())
             .await

@@ -62,14 +62,15 @@ impl<'a> Manager<'a> {
              [haproxy]\n\
              socket = {:?}\n\
              certificates = {:?}\n\
-             verify = [\"127.0.0.1:{https}\"]\n\n\
-             [[certificate]]\n\
-             names = {:?}\n",
+             verify = [\"127.0.0.1:{https}\"]\n\n{}",
             self.stage.path("state"),
             self.stage.path("agent.sock"),
             self.stage.path("admin.sock"),
             self.stage.path("live"),
-            self.names,
+            match self.names.as_slice() {
+                [] => String::new(),
+                names => format!("[[certificate]]\nnames = {names:?}\n"),
+            },
         );
         self.stage.write("spoacme.toml", &text).map(drop)
     }
@@ -96,6 +97,15 @@ impl<'a> Manager<'a> {
         Ok(Daemon {
             process: Process::start("spoacme", self.stage.root(), &mut command)?,
         })
+    }
+
+    /// Starts one command that may take long.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start<const N: usize>(&self, arguments: [&str; N]) -> Result<Process, String> {
+        Process::start("command", self.stage.root(), &mut self.command(arguments))
     }
 
     /// Runs one command to its end.
@@ -221,6 +231,8 @@ fn spoacme<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S
     command
         .arg("--config")
         .arg(stage.path("spoacme.toml"))
+        // What stories quote is what people read.
+        .env("SPOACME_LOG_FORMAT", "human")
         .args(arguments);
     command
 }

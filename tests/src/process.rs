@@ -112,6 +112,15 @@ impl Process {
     /// When it does not end.
     pub fn terminate(&mut self) -> Result<ExitStatus, String> {
         self.signal(Signal::TERM)?;
+        self.wait()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come.
+    pub fn wait(&mut self) -> Result<ExitStatus, String> {
         let what = format!("the end of {}", self.name);
         wait::until_within(Duration::from_secs(10), &what, || {
             match self.child.try_wait() {

@@ -7,6 +7,7 @@ mod bad_days;
 mod configuration;
 mod issue;
 mod lookup;
+mod many;
 mod matrix;
 mod neighbours;
 mod outage;
@@ -22,9 +23,10 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 7] = [
+const STORIES: [&[Story]; 8] = [
     configuration::STORIES,
     lookup::STORIES,
+    many::STORIES,
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,

@@ -5,26 +5,29 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{load, output};
 use crate::clock;
 use crate::config::{Certificate, Config};
 use crate::exit::Exit;
 use crate::manager::{Done, Manager, Report, When};
 
-/// Issues what is due of `names`, or of all certificates.
-pub(super) async fn due(path: &Path, names: &[String], json: bool) -> Exit {
-    execute(path, names, When::Due, json).await
+/// What is done with each certificate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// It is issued if it is due.
+    Due,
+    /// It is issued, due or not.
+    Now,
+    /// The staging CA issues it, and nothing else changes.
+    Rehearsal,
 }
 
-/// Issues `names`, or all certificates, now.
-pub(super) async fn now(path: &Path, names: &[String], json: bool) -> Exit {
-    execute(path, names, When::Now, json).await
-}
+/// The daemon holds the lock for one certificate at a time.
+const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
-/// The daemon holds the lock only while it works.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
-
-async fn execute(path: &Path, names: &[String], when: When, json: bool) -> Exit {
+/// Works on `names`, or on all certificates, one after the other.
+pub(super) async fn execute(path: &Path, names: &[String], work: Work, json: bool) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -37,23 +40,72 @@ async fn execute(path: &Path, names: &[String], when: When, json: bool) -> Exit 
         Ok(manager) => manager,
         Err(error) => return output::fail(&error.to_string(), error.hint().as_deref()),
     };
-    let _lock = match manager.lock(LOCK_PATIENCE).await {
-        Ok(lock) => lock,
-        Err(error) => return output::fail(&error.to_string(), error.hint().as_deref()),
-    };
-    if let Err(error) = manager.prepare() {
-        return output::fail(&error.to_string(), error.hint().as_deref());
-    }
     let mut reports = Vec::new();
-    for certificate in &chosen {
-        reports.push(manager.work(certificate, when).await);
-    }
+    // What is under way when the user has enough is on disk, and gone on with.
+    let stopped = tokio::select! {
+        outcome = work_through(&manager, &chosen, work, json, &mut reports) => match outcome {
+            Ok(()) => false,
+            Err(exit) => return exit,
+        },
+        _ = tokio::signal::ctrl_c() => true,
+    };
     if json {
         output::print_json(&Vec::from_iter(reports.iter().map(as_json)));
-    } else {
-        reports.iter().for_each(print);
+    }
+    if stopped {
+        let (done, all) = (reports.len(), chosen.len());
+        let hint = "the same command goes on from here";
+        output::fail(&format!("stopped after {done} of {all}"), Some(hint));
+        return Exit::Partly;
+    }
+    if !json && reports.len() > 1 {
+        output::print(&summary(&reports));
     }
     judge(&reports)
+}
+
+async fn work_through(
+    manager: &Manager,
+    chosen: &[Certificate],
+    work: Work,
+    json: bool,
+    reports: &mut Vec<Report>,
+) -> Result<(), Exit> {
+    let progress = Progress::begin(chosen.len());
+    let fail = |error: &str, hint: Option<String>| output::fail(error, hint.as_deref());
+    for certificate in chosen {
+        progress.name(certificate.name.as_str());
+        // For each anew: nobody waits for all of them.
+        let lock = manager.lock(LOCK_PATIENCE).await;
+        let _lock = lock.map_err(|error| fail(&error.to_string(), error.hint()))?;
+        let when = match work {
+            Work::Due => Some(When::Due),
+            Work::Now => Some(When::Now),
+            Work::Rehearsal => None,
+        };
+        let report = match when {
+            Some(when) => {
+                let prepared = manager.prepare_for(certificate);
+                prepared.map_err(|error| fail(&error.to_string(), error.hint()))?;
+                manager.work(certificate, when).await
+            }
+            None => manager.rehearse(certificate).await,
+        };
+        if !json {
+            print(&report);
+        }
+        reports.push(report);
+        progress.step();
+    }
+    Ok(())
+}
+
+fn summary(reports: &[Report]) -> String {
+    let count = |is_one: fn(&Report) -> bool| reports.iter().filter(|r| is_one(r)).count();
+    let failed = count(|report| report.error.is_some());
+    let idle = count(|report| report.error.is_none() && report.done == Done::Nothing);
+    let done = reports.len() - failed - idle;
+    format!("{done} done, {idle} with nothing to do, {failed} failed")
 }
 
 /// The certificates that `names` mean; all if there are none.
@@ -101,6 +153,11 @@ fn print(report: &Report) {
             output::fail(&format!("{name}: {done}{error}"), error.hint().as_deref());
         }
         (None, Done::Nothing) => output::print(&format!("{name}: nothing to do{until}{next}")),
+        (None, Done::Rehearsed) => {
+            output::print(&format!(
+                "{name}: the staging CA issues it; nothing was changed"
+            ));
+        }
         (None, Done::Deployed) => output::print(&format!("{name}: deployed{until}{next}")),
         (None, _) => output::print(&format!("{name}: issued and deployed{until}{next}")),
     }

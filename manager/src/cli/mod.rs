@@ -5,16 +5,19 @@ mod haproxy_config;
 mod issue;
 pub mod logs;
 pub mod output;
+mod progress;
+mod roster;
 mod run;
 mod status;
 mod token;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
 use crate::exit::Exit;
+use issue::Work;
 
 /// Trusted certificates for HAProxy, with no reload, no webroot and no script.
 #[derive(Debug, Parser)]
@@ -36,7 +39,17 @@ pub struct Arguments {
         default_value = "info",
         env = "SPOACME_LOG"
     )]
-    log_level: LogLevel,
+    log_level: logs::LogLevel,
+
+    /// What log lines look like
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "auto",
+        env = "SPOACME_LOG_FORMAT"
+    )]
+    log_format: logs::LogFormat,
 
     #[command(subcommand)]
     verb: Verb,
@@ -46,21 +59,16 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong command line, 3 partly done, 4 nothing to do, \
 78 faulty configuration";
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon: keep every certificate issued and served
     Run,
+    /// Add certificates, one by its names or many from a CSV file
+    Add(roster::Add),
+    /// Remove certificates that were added
+    Remove(roster::Remove),
     /// Issue and deploy the certificates that are due
-    Issue(Names),
+    Issue(IssueOptions),
     /// Issue and deploy certificates now, due or not
     Renew(SomeNames),
     /// Show what is issued, on disk, in HAProxy, and served
@@ -89,6 +97,15 @@ struct Names {
     names: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct IssueOptions {
+    #[command(flatten)]
+    names: Names,
+    /// Let the CA's staging directory issue them, due or not, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Certificates to work on; none by mistake.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -111,8 +128,16 @@ pub async fn execute(arguments: Arguments) -> Exit {
     } = arguments;
     match verb {
         Verb::Run => run::execute(&path).await,
-        Verb::Issue(names) => issue::due(&path, &names.names, json).await,
-        Verb::Renew(which) => issue::now(&path, &which.names, json).await,
+        Verb::Add(arguments) => roster::add(&path, &arguments, json).await,
+        Verb::Remove(arguments) => roster::remove(&path, &arguments, json).await,
+        Verb::Issue(options) => {
+            let work = match options.dry_run {
+                true => Work::Rehearsal,
+                false => Work::Due,
+            };
+            issue::execute(&path, &options.names.names, work, json).await
+        }
+        Verb::Renew(which) => issue::execute(&path, &which.names, Work::Now, json).await,
         Verb::Status(names) => status::execute(&path, &names.names, json).await,
         Verb::Token(verb) => token::execute(&path, verb, json).await,
         Verb::Config(ConfigVerb::Check) => check::execute(&path, json),
@@ -122,7 +147,7 @@ pub async fn execute(arguments: Arguments) -> Exit {
 
 /// Loads the configuration, or says what is wrong with it.
 fn load(path: &std::path::Path) -> Result<Config, Exit> {
-    Config::load(path).map_err(|error| complain(&error))
+    Config::load_with_added(path).map_err(|error| complain(&error))
 }
 
 fn complain(error: &ConfigError) -> Exit {
@@ -132,6 +157,9 @@ fn complain(error: &ConfigError) -> Exit {
             path.display()
         )),
         ConfigError::Problems(_) => None,
+        ConfigError::Added(error) => {
+            return output::fail(&error.to_string(), error.hint().as_deref());
+        }
     };
     output::fail(&error.to_string(), hint.as_deref());
     Exit::BadConfiguration

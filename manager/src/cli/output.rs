@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::progress::aside;
 use crate::exit::Exit;
 
 /// Prints a result. A reader that has gone is no error.
 pub(super) fn print(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    let _ = aside(|| writeln!(io::stdout().lock(), "{text}"));
 }
 
 /// Prints a result as JSON.
@@ -21,12 +22,14 @@ pub(super) fn print_json<T: Serialize>(value: &T) {
 
 /// Complains in one message, with the way out, and says "failed".
 pub fn fail(message: &str, hint: Option<&str>) -> Exit {
-    let mut stderr = io::stderr().lock();
-    for line in message.lines() {
-        let _ = writeln!(stderr, "spoacme: {line}");
-    }
-    if let Some(hint) = hint {
-        let _ = writeln!(stderr, "hint: {hint}");
-    }
+    aside(|| {
+        let mut stderr = io::stderr().lock();
+        for line in message.lines() {
+            let _ = writeln!(stderr, "spoacme: {line}");
+        }
+        if let Some(hint) = hint {
+            let _ = writeln!(stderr, "hint: {hint}");
+        }
+    });
     Exit::Failed
 }

@@ -22,6 +22,8 @@ pub(super) struct Account {
     pub(super) agree_to_terms: bool,
     pub(super) directory: Option<Spanned<String>>,
     pub(super) directory_root: Option<Spanned<String>>,
+    pub(super) staging: Option<Spanned<String>>,
+    pub(super) staging_root: Option<Spanned<String>>,
 }
 
 /// `[agent]`: where tokens are published.

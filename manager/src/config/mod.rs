@@ -11,9 +11,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use spoacme_haproxy::runtime::Address;
 
 use crate::names::{CertificateName, DnsName};
+use crate::roster::Roster;
+use crate::store::{Store, StoreError};
 
 use problem::Notebook;
 pub use problem::Problem;
@@ -49,6 +52,30 @@ pub struct Account {
     pub directory: String,
     /// A PEM file of roots to trust for the directory instead of the system's.
     pub directory_root: Option<PathBuf>,
+    /// Where rehearsals go: the CA's staging directory, if it has one.
+    pub staging: Option<Directory>,
+}
+
+/// A CA's directory that is not the one certificates come from.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// Its URL (RFC 8555 §7.1.1).
+    pub url: String,
+    /// A PEM file of roots to trust for it instead of the system's.
+    pub root: Option<PathBuf>,
+}
+
+impl Account {
+    /// The same person at the CA's staging directory, if there is one.
+    pub fn at_staging(&self) -> Option<Self> {
+        let staging = self.staging.as_ref()?;
+        Some(Self {
+            email: self.email.clone(),
+            directory: staging.url.clone(),
+            directory_root: staging.root.clone(),
+            staging: None,
+        })
+    }
 }
 
 /// Where tokens are published.
@@ -71,8 +98,12 @@ pub struct Haproxy {
     pub verify: Vec<SocketAddr>,
 }
 
+/// The most names that a CA puts into one certificate: Let's Encrypt's
+/// classic profile.
+pub const CERTIFICATE_NAMES_MAX: usize = 100;
+
 /// One certificate: what it is called and what it is valid for.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Certificate {
     /// What it is called.
     pub name: CertificateName,
@@ -100,6 +131,19 @@ impl Config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(ConfigError::Problems(problems)),
         }
+    }
+
+    /// Reads the files as [`Config::load`] does, and what commands have added.
+    ///
+    /// # Errors
+    ///
+    /// As `load`, and when the list of what was added cannot be read.
+    pub fn load_with_added(path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::load(path)?;
+        let added = Store::existing(&config.state_directory).desired();
+        let added = added.map_err(ConfigError::Added)?;
+        config.certificates = Roster::new(config.certificates, added).all();
+        Ok(config)
     }
 
     /// The certificate called `name`, or one that bears it as a DNS name.
@@ -135,6 +179,8 @@ pub enum ConfigError {
     Read(PathBuf, io::Error),
     /// The files are faulty.
     Problems(Vec<Problem>),
+    /// What commands have added cannot be read.
+    Added(StoreError),
 }
 
 impl fmt::Display for ConfigError {
@@ -151,6 +197,7 @@ impl fmt::Display for ConfigError {
                 let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
             }
+            Self::Added(error) => error.fmt(f),
         }
     }
 }

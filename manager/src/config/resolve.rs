@@ -7,7 +7,10 @@ use toml::Spanned;
 
 use super::file::{self, File};
 use super::problem::Notebook;
-use super::{Account, Agent, Certificate, Config, DEFAULT_AGENT_CONTROL, Haproxy};
+use super::{
+    Account, Agent, CERTIFICATE_NAMES_MAX, Certificate, Config, DEFAULT_AGENT_CONTROL, Directory,
+    Haproxy,
+};
 use crate::names::{CertificateName, DnsName};
 
 /// What has been read so far.
@@ -139,9 +142,8 @@ const HAPROXY_GROUP: &str = "haproxy";
 /// Let's Encrypt, production.
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
-/// The most names that a CA puts into one certificate: Let's Encrypt's
-/// classic profile.
-const NAMES_MAX: usize = 100;
+/// Its staging directory, whose certificates nobody trusts.
+const STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
 fn set_once<T>(
     place: &mut Option<T>,
@@ -158,14 +160,13 @@ fn set_once<T>(
 }
 
 fn resolve_account(typed: file::Account, notebook: &mut Notebook<'_>) -> (Account, bool) {
-    let directory = typed.directory.and_then(|url| {
-        let is_https = url.get_ref().starts_with("https://");
-        if !is_https {
-            let message = format!("directory {:?} is not an https URL", url.get_ref());
-            notebook.at(url.span(), message);
-        }
-        is_https.then(|| url.into_inner())
-    });
+    let directory = https(typed.directory, "directory", notebook);
+    let directory = directory.unwrap_or_else(|| DIRECTORY.to_owned());
+    let staging = https(typed.staging, "staging", notebook)
+        .or_else(|| (directory == DIRECTORY).then(|| STAGING.to_owned()));
+    let staging_root = typed
+        .staging_root
+        .and_then(|p| absolute(p, "staging-root", notebook));
     let email = typed.email.and_then(|email| {
         let looks_right = email
             .get_ref()
@@ -181,12 +182,26 @@ fn resolve_account(typed: file::Account, notebook: &mut Notebook<'_>) -> (Accoun
     });
     let account = Account {
         email,
-        directory: directory.unwrap_or_else(|| DIRECTORY.to_owned()),
+        directory,
         directory_root: typed
             .directory_root
             .and_then(|p| absolute(p, "directory-root", notebook)),
+        staging: staging.map(|url| Directory {
+            url,
+            root: staging_root,
+        }),
     };
     (account, typed.agree_to_terms)
+}
+
+fn https(url: Option<Spanned<String>>, key: &str, notebook: &mut Notebook<'_>) -> Option<String> {
+    let url = url?;
+    if url.get_ref().starts_with("https://") {
+        return Some(url.into_inner());
+    }
+    let message = format!("{key} {:?} is not an https URL", url.get_ref());
+    notebook.at(url.span(), message);
+    None
 }
 
 fn resolve_agent(typed: file::Agent, notebook: &mut Notebook<'_>) -> Agent {
@@ -271,9 +286,9 @@ fn resolve_certificate(
             Err(error) => notebook.at(text_span, error.to_string()),
         }
     }
-    if names.len() > NAMES_MAX {
+    if names.len() > CERTIFICATE_NAMES_MAX {
         let message = format!(
-            "{} names; a certificate holds {NAMES_MAX} at most",
+            "{} names; a certificate holds {CERTIFICATE_NAMES_MAX} at most",
             names.len()
         );
         notebook.at(span.clone(), message);

@@ -156,6 +156,39 @@ impl Live {
         }
     }
 
+    /// Whether HAProxy would find no certificate here but this one.
+    pub fn is_last(&self, name: &CertificateName) -> bool {
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return true;
+        };
+        let own = name.file_name();
+        let is_other = |found: &std::ffi::OsStr| {
+            !found.as_encoded_bytes().starts_with(b".") && found != own.as_str()
+        };
+        !entries.flatten().any(|entry| is_other(&entry.file_name()))
+    }
+
+    /// Removes a certificate's file, and the one that it replaced. Says
+    /// whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn remove(&self, name: &CertificateName) -> Result<bool, StoreError> {
+        self.settle(name)?;
+        let path = self.path(name);
+        let removed = fs::remove_file(&path).and_then(|()| sync_directory(&self.directory));
+        match removed {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(StoreError::Io {
+                action: "remove",
+                path,
+                source,
+            }),
+        }
+    }
+
     fn previous(&self, name: &CertificateName) -> PathBuf {
         self.directory.join(format!(".{}.prev", name.file_name()))
     }

@@ -7,6 +7,7 @@
 mod facts;
 mod live;
 mod wire;
+mod withdraw;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::store::{Generation, Lineage, State, Store, StoreError};
 pub use facts::{Disk, Facts, Issued, Runtime, Wire};
 pub use live::Live;
 pub use wire::Finding;
+pub use withdraw::Withdrawal;
 
 /// Deploys to one HAProxy.
 #[derive(Debug)]

@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! lock                                  one writer at a time
+//! daemon.lock                           one daemon at all
 //! accounts/<ca>/{key.pem,account.json}  who we are to a CA
+//! archive/<name>.<time>/                what was removed
 //! certs/<name>/<generation>/            key.pem, chain.pem, meta.json
+//! desired/certificates.json             the certificates that were added
 //! orders/<name>.json                    an order under way
 //! ledger/<name>.json                    what has been tried
 //! ```
 
 mod accounts;
+mod archive;
 mod atomic;
+mod desired;
 mod generations;
 mod lock;
 mod records;
@@ -40,7 +45,7 @@ impl Store {
     /// When the directory cannot be made or written to.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         make_directory(root, 0o700)?;
-        for part in ["accounts", "certs", "orders", "ledger"] {
+        for part in ["accounts", "certs", "desired", "ledger", "orders"] {
             make_directory(&root.join(part), 0o700)?;
         }
         Ok(Self {
@@ -62,10 +67,24 @@ impl Store {
     /// When another process keeps it for longer than `patience`.
     pub async fn lock(&self, patience: Duration) -> Result<Lock, StoreError> {
         let lock = Lock::take(&self.root.join("lock"), patience).await?;
-        for part in ["orders", "ledger"] {
+        for part in ["desired", "ledger", "orders"] {
             sweep(&self.root.join(part));
         }
         Ok(lock)
+    }
+
+    /// Becomes the one daemon of this store.
+    ///
+    /// # Errors
+    ///
+    /// When there is one already.
+    pub async fn claim(&self) -> Result<Lock, StoreError> {
+        Lock::take(&self.root.join("daemon.lock"), Duration::ZERO).await
+    }
+
+    /// Whether a daemon is at work on this store.
+    pub async fn has_daemon(&self) -> bool {
+        matches!(self.claim().await, Err(StoreError::Locked(..)))
     }
 
     /// The generations of one certificate.

@@ -80,7 +80,7 @@ impl Store {
         write_json(&self.record("ledger", name), history)
     }
 
-    fn record(&self, kind: &str, name: &CertificateName) -> PathBuf {
+    pub(super) fn record(&self, kind: &str, name: &CertificateName) -> PathBuf {
         self.root.join(kind).join(format!("{name}.json"))
     }
 }
