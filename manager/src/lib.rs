@@ -20,6 +20,7 @@ pub mod leaf;
 pub mod manager;
 pub mod names;
 pub mod policy;
+pub mod preflight;
 pub mod publication;
 pub mod roster;
 pub mod schedule;

@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use spoacme_control::Client as Agent;
 
-use crate::acme::{AcmeError, Authority};
-use crate::config::{Certificate, Config};
+use tracing::warn;
+
+use crate::acme::{self, AcmeError, Authority};
+use crate::config::{self, Certificate, Config};
 use crate::deploy::{DeployError, Deployer, Outcome, Withdrawal};
 use crate::names::{CertificateName, DnsName};
+use crate::preflight::{Context, Examiner, SelfTest};
 use crate::schedule::{self, Current, History, Step};
 use crate::store::{Generation, Lock, Store, StoreError};
 
@@ -179,7 +182,8 @@ impl Manager {
             .ok_or_else(|| WorkError::NoStaging(account.directory.clone()))?;
         self.expect_answers().await?;
         let store = Store::open(&self.config.state_directory.join("rehearsal"))?;
-        let authority = Authority::new(&staging, &store, &self.agent, self.clock)?;
+        let authority = Authority::new(&staging, &store, &self.agent, self.clock)?
+            .with_self_test(self.self_test(&staging).await);
         let issued = authority.issue(certificate).await;
         store.purge(&certificate.name)?;
         Ok(issued.map(drop)?)
@@ -220,7 +224,9 @@ impl Manager {
 
     /// Issues, and keeps book of it.
     async fn issue(&self, certificate: &Certificate) -> Result<Generation, WorkError> {
-        let authority = Authority::new(&self.config.account, &self.store, &self.agent, self.clock)?;
+        let account = &self.config.account;
+        let authority = Authority::new(account, &self.store, &self.agent, self.clock)?
+            .with_self_test(self.self_test(account).await);
         let mut history = self.store.history(&certificate.name)?;
         match authority.issue(certificate).await {
             Ok(generation) => {
@@ -232,10 +238,31 @@ impl Manager {
                 history.failures = history.failures.saturating_add(1);
                 history.last_failure = Some((self.clock)());
                 history.last_error = Some(error.to_string());
+                history.by_self_test = error.is_self_test();
                 self.store.keep_history(&certificate.name, &history)?;
                 Err(error.into())
             }
         }
+    }
+
+    /// The look before the CA is asked, unless the configuration is against
+    /// it or DNS cannot be asked at all.
+    async fn self_test(&self, account: &config::Account) -> Option<SelfTest> {
+        if !self.config.check.self_test {
+            return None;
+        }
+        let examiner = Examiner::new(&self.config.check)
+            .inspect_err(|fault| warn!("no self-test: {fault}"))
+            .ok()?;
+        let context = Context {
+            agent: None,
+            has_backend: self.deployer().has_agent_backend().await,
+            // A CA that does not say forbids nothing; one that cannot be
+            // reached is found out by the order.
+            caa_identities: acme::caa_identities(account).await.unwrap_or_default(),
+            asks_authorities: false,
+        };
+        Some(SelfTest::new(examiner, context))
     }
 
     fn next(&self, certificate: &Certificate) -> Result<Step, StoreError> {

@@ -12,6 +12,9 @@ pub struct History {
     pub last_failure: Option<Timestamp>,
     /// What it failed of, in one sentence.
     pub last_error: Option<String>,
+    /// Whether it was our own look that failed, which costs the CA nothing.
+    #[serde(default)]
+    pub by_self_test: bool,
 }
 
 /// The newest usable generation of a certificate.
@@ -105,7 +108,11 @@ fn renewal(current: Current) -> Timestamp {
 fn retry(current: Option<Current>, history: &History, now: Timestamp) -> Option<Timestamp> {
     let last = history.last_failure?.min(now);
     let step = usize::try_from(history.failures.checked_sub(1)?).unwrap_or(usize::MAX);
-    let back_off = BACK_OFF[step.min(BACK_OFF.len() - 1)];
+    let steps_max = match history.by_self_test {
+        true => 1,
+        false => BACK_OFF.len() - 1,
+    };
+    let back_off = BACK_OFF[step.min(steps_max)];
     let left = current
         .map(|c| c.not_after.duration_since(last))
         .filter(SignedDuration::is_positive);
@@ -134,7 +141,7 @@ mod tests {
         History {
             failures,
             last_failure: Some(NOW - ago),
-            last_error: None,
+            ..History::default()
         }
     }
 
@@ -206,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn looks_again_soon_after_a_failed_look() {
+        for (failures, minutes) in [(1, 1), (2, 10), (9, 10)] {
+            let history = History {
+                by_self_test: true,
+                ..failed(failures, SignedDuration::ZERO)
+            };
+            let at = NOW + SignedDuration::from_mins(minutes);
+            assert_eq!(next(None, &history, NOW).at, at, "{failures}");
+        }
+    }
+
+    #[test]
     fn a_back_off_that_is_over_does_not_count() {
         let step = next(None, &failed(1, SignedDuration::from_mins(1)), NOW);
         assert!(step.is_due(NOW));
@@ -236,7 +255,7 @@ mod tests {
             history = History {
                 failures: history.failures + 1,
                 last_failure: Some(now),
-                last_error: None,
+                ..History::default()
             };
         }
         assert!(attempts <= 40, "{attempts}");

@@ -15,6 +15,7 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Manager<'a> {
     stage: &'a Stage,
+    dns: u16,
     names: Vec<String>,
 }
 
@@ -37,6 +38,7 @@ impl<'a> Manager<'a> {
     ) -> Result<Self, String> {
         let manager = Self {
             stage,
+            dns: pebble.dns(),
             names: names.iter().map(|&n| n.to_owned()).collect(),
         };
         manager.write_configuration(&pebble.directory(), &pebble.root().display().to_string())?;
@@ -49,7 +51,8 @@ impl<'a> Manager<'a> {
     ///
     /// When it cannot be written.
     pub fn write_configuration(&self, directory: &str, root: &str) -> Result<(), String> {
-        let Stage { https, .. } = self.stage;
+        let Stage { http, https, .. } = self.stage;
+        let dns = self.dns;
         let text = format!(
             "state-directory = {:?}\n\n\
              [account]\n\
@@ -62,7 +65,12 @@ impl<'a> Manager<'a> {
              [haproxy]\n\
              socket = {:?}\n\
              certificates = {:?}\n\
-             verify = [\"127.0.0.1:{https}\"]\n\n{}",
+             verify = [\"127.0.0.1:{https}\"]\n\n\
+             [check]\n\
+             dns = [\"127.0.0.1:{dns}\"]\n\
+             port = {http}\n\
+             tls-port = {https}\n\
+             allow-reserved = true\n\n{}",
             self.stage.path("state"),
             self.stage.path("agent.sock"),
             self.stage.path("admin.sock"),

@@ -120,6 +120,11 @@ impl Pebble {
         })
     }
 
+    /// The DNS server that it asks, on the loopback.
+    pub fn dns(&self) -> u16 {
+        self.dns_port
+    }
+
     /// The URL of its directory.
     pub fn directory(&self) -> String {
         format!("https://127.0.0.1:{}/dir", self.port)

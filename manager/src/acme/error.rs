@@ -6,6 +6,7 @@ use super::http::{HttpError, RequestError};
 use crate::bundle::BundleError;
 use crate::key::KeyError;
 use crate::policy::Refusal;
+use crate::preflight::Blocked;
 use crate::store::StoreError;
 
 /// Why a certificate was not issued.
@@ -36,6 +37,9 @@ pub enum AcmeError {
         /// What is wrong with it.
         what: String,
     },
+    /// The self-test found that the CA would fail.
+    #[error(transparent)]
+    SelfTest(#[from] Blocked),
     /// The order did not become ready, or valid, in time.
     #[error("the CA did not finish the order in time")]
     TimedOut,
@@ -98,6 +102,11 @@ impl AcmeError {
         }
     }
 
+    /// Whether it was the self-test that failed, and not the CA.
+    pub fn is_self_test(&self) -> bool {
+        matches!(self, Self::SelfTest(_))
+    }
+
     /// The way out, where there is a plain one.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -110,6 +119,7 @@ impl AcmeError {
                 "http://{name}/.well-known/acme-challenge/ must reach this HAProxy on port 80 \
                  from the Internet, by every address of {name}"
             )),
+            Self::SelfTest(blocked) => blocked.finding.hint.clone(),
             Self::Agent(error) => error.hint(),
             Self::Store(error) => error.hint(),
             _ => None,

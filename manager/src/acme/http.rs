@@ -14,6 +14,8 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
+use super::error::AcmeError;
+
 /// The client that all ACME requests go through.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
@@ -39,6 +41,26 @@ impl Http {
         Ok(Self {
             client: builder.build().map_err(HttpError::Setup)?,
         })
+    }
+}
+
+impl Http {
+    /// Fetches a document, of the size of an ACME answer at most.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer of status 200.
+    pub(super) async fn get(&self, url: &str) -> Result<Bytes, AcmeError> {
+        let fail = |source: Fault| {
+            let url = url.to_owned();
+            AcmeError::Unreachable(RequestError { url, source }.to_string())
+        };
+        let request = self.client.get(url).header(USER_AGENT, OUR_USER_AGENT);
+        let answer = request.send().await.map_err(|e| fail(e.into()))?;
+        match answer.status() {
+            http::StatusCode::OK => limited_body(answer).await.map_err(fail),
+            status => Err(fail(Fault::NotAcme(status))),
+        }
     }
 }
 

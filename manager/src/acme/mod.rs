@@ -3,6 +3,7 @@
 //! instant-acme stays behind this module.
 
 mod account;
+mod directory;
 mod error;
 mod http;
 mod order;
@@ -16,8 +17,10 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::config::{self, Certificate};
+use crate::preflight::SelfTest;
 use crate::store::{Generation, Store};
 
+pub use directory::caa_identities;
 pub use error::AcmeError;
 use http::Http;
 pub use http::HttpError;
@@ -29,6 +32,7 @@ pub struct Authority<'a> {
     config: &'a config::Account,
     store: &'a Store,
     agent: &'a Agent,
+    self_test: Option<SelfTest>,
     clock: fn() -> Timestamp,
 }
 
@@ -50,8 +54,15 @@ impl<'a> Authority<'a> {
             config,
             store,
             agent,
+            self_test: None,
             clock,
         })
+    }
+
+    /// Looks at names by `self_test` before their challenges are posted.
+    #[must_use]
+    pub fn with_self_test(self, self_test: Option<SelfTest>) -> Self {
+        Self { self_test, ..self }
     }
 
     /// Issues a certificate, going on with an order that is under way.

@@ -16,6 +16,8 @@ use super::Authority;
 use super::error::AcmeError;
 use crate::bundle::{self, Bundle};
 use crate::config::Certificate;
+use crate::names::DnsName;
+use crate::preflight::Planted;
 use crate::publication::Publication;
 use crate::store::{Generation, Meta, OrderRecord, State};
 use crate::{key, policy};
@@ -131,12 +133,15 @@ async fn authorize(
     certificate: &Certificate,
     order: &mut Order,
 ) -> Result<(), AcmeError> {
-    let entries = challenges(order).await?;
+    let Challenges { entries, unposted } = challenges(order).await?;
     let names = entries.len();
     let mut publication = Publication::publish(authority.agent, entries).await?;
     info!(certificate = %certificate.name, tokens = names, "tokens published on the agent");
     let validated = publication
         .during(async {
+            if let Some(self_test) = &authority.self_test {
+                self_test.run(&unposted).await?;
+            }
             post_challenges(order).await?;
             order.poll_ready(&WAIT).await.map_err(AcmeError::from)
         })
@@ -154,9 +159,16 @@ async fn authorize(
     }
 }
 
-/// What the agent must answer: one entry for each name still to be proven.
-async fn challenges(order: &mut Order) -> Result<Vec<Entry>, AcmeError> {
-    let mut entries = Vec::new();
+/// The challenges of an order.
+struct Challenges {
+    /// What the agent must answer: one entry for each name still to be proven.
+    entries: Vec<Entry>,
+    /// Those that the CA has not been told of yet.
+    unposted: Vec<(DnsName, Planted)>,
+}
+
+async fn challenges(order: &mut Order) -> Result<Challenges, AcmeError> {
+    let (mut entries, mut unposted) = (Vec::new(), Vec::new());
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -168,13 +180,22 @@ async fn challenges(order: &mut Order) -> Result<Vec<Entry>, AcmeError> {
             return Err(AcmeError::NoHttp01(name));
         };
         let key_authorization = challenge.key_authorization();
+        if challenge.status == ChallengeStatus::Pending
+            && let Ok(name) = DnsName::try_from(name.clone())
+        {
+            let planted = Planted {
+                token: challenge.token.clone(),
+                key_authorization: key_authorization.as_str().to_owned(),
+            };
+            unposted.push((name, planted));
+        }
         let entry = Entry::for_host(&challenge.token, key_authorization.as_str(), &name);
         entries.push(entry.map_err(|e| AcmeError::BadChallenge {
             name,
             what: e.to_string(),
         })?);
     }
-    Ok(entries)
+    Ok(Challenges { entries, unposted })
 }
 
 async fn post_challenges(order: &mut Order) -> Result<(), AcmeError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::{load, output};
+use super::{Caution, load, output};
 use crate::clock;
 use crate::config::{Certificate, Config};
 use crate::exit::Exit;
@@ -27,11 +27,18 @@ pub(super) enum Work {
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Works on `names`, or on all certificates, one after the other.
-pub(super) async fn execute(path: &Path, names: &[String], work: Work, json: bool) -> Exit {
-    let config = match load(path) {
+pub(super) async fn execute(
+    path: &Path,
+    names: &[String],
+    work: Work,
+    caution: Caution,
+    json: bool,
+) -> Exit {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    config.check.self_test &= !caution.no_self_test;
     let chosen = match choose(&config, names) {
         Ok(chosen) => chosen,
         Err(exit) => return exit,

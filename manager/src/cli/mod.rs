@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod config_check;
 mod haproxy_config;
 mod issue;
 pub mod logs;
@@ -70,7 +71,9 @@ enum Verb {
     /// Issue and deploy the certificates that are due
     Issue(IssueOptions),
     /// Issue and deploy certificates now, due or not
-    Renew(SomeNames),
+    Renew(RenewOptions),
+    /// Look at names as a CA does, before it is asked
+    Check(check::Options),
     /// Show what is issued, on disk, in HAProxy, and served
     Status(Names),
     /// Publish, withdraw or list tokens on the agent
@@ -104,6 +107,8 @@ struct IssueOptions {
     /// Let the CA's staging directory issue them, due or not, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    caution: Caution,
 }
 
 /// Certificates to work on; none by mistake.
@@ -116,6 +121,21 @@ struct SomeNames {
     /// Every certificate
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Debug, Args)]
+struct RenewOptions {
+    #[command(flatten)]
+    names: SomeNames,
+    #[command(flatten)]
+    caution: Caution,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Caution {
+    /// Ask the CA without looking first whether it would succeed
+    #[arg(long)]
+    no_self_test: bool,
 }
 
 /// Executes a command and says how it ended.
@@ -135,12 +155,16 @@ pub async fn execute(arguments: Arguments) -> Exit {
                 true => Work::Rehearsal,
                 false => Work::Due,
             };
-            issue::execute(&path, &options.names.names, work, json).await
+            issue::execute(&path, &options.names.names, work, options.caution, json).await
         }
-        Verb::Renew(which) => issue::execute(&path, &which.names, Work::Now, json).await,
+        Verb::Renew(options) => {
+            let names = &options.names.names;
+            issue::execute(&path, names, Work::Now, options.caution, json).await
+        }
         Verb::Status(names) => status::execute(&path, &names.names, json).await,
         Verb::Token(verb) => token::execute(&path, verb, json).await,
-        Verb::Config(ConfigVerb::Check) => check::execute(&path, json),
+        Verb::Config(ConfigVerb::Check) => config_check::execute(&path, json),
+        Verb::Check(options) => check::execute(&path, &options, json).await,
         Verb::HaproxyConfig(options) => haproxy_config::execute(&path, &options, json),
     }
 }

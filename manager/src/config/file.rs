@@ -11,6 +11,7 @@ pub(super) struct File {
     pub(super) account: Option<Spanned<Account>>,
     pub(super) agent: Option<Spanned<Agent>>,
     pub(super) haproxy: Option<Spanned<Haproxy>>,
+    pub(super) check: Option<Spanned<Check>>,
     pub(super) certificate: Vec<Spanned<Certificate>>,
 }
 
@@ -41,6 +42,19 @@ pub(super) struct Haproxy {
     pub(super) certificates: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
     pub(super) verify: Option<Vec<Spanned<String>>>,
+}
+
+/// `[check]`: how names are looked at before the CA is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Check {
+    pub(super) self_test: Option<bool>,
+    pub(super) connect_to: Option<Vec<Spanned<String>>>,
+    pub(super) dns: Vec<Spanned<String>>,
+    pub(super) allow_reserved: bool,
+    pub(super) port: Option<u16>,
+    pub(super) tls_port: Option<u16>,
+    pub(super) timeout: Option<Spanned<u64>>,
 }
 
 /// `[[certificate]]`: one certificate and its names.

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spoacme_haproxy::runtime::Address;
@@ -39,8 +40,29 @@ pub struct Config {
     pub agent: Agent,
     /// Where certificates are deployed.
     pub haproxy: Haproxy,
+    /// How names are looked at before the CA is asked.
+    pub check: Check,
     /// The certificates, by name; no two share one.
     pub certificates: Vec<Certificate>,
+}
+
+/// How names are looked at before the CA is asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Check {
+    /// Whether they are, before every challenge.
+    pub self_test: bool,
+    /// The load balancers of these names, to be asked straight.
+    pub connect_to: Vec<SocketAddr>,
+    /// The DNS servers to ask; the system's if there are none.
+    pub dns: Vec<SocketAddr>,
+    /// Whether addresses that are not public are asked.
+    pub allow_reserved: bool,
+    /// The port of http, which is 80 for every public CA.
+    pub port: u16,
+    /// The port of https, which is 443 for every public CA.
+    pub tls_port: u16,
+    /// For one connection to come about and for its answer, each.
+    pub timeout: Duration,
 }
 
 /// Who asks, and which CA.
@@ -165,6 +187,13 @@ impl Certificate {
             .map(|name| name.as_str().to_owned())
             .collect()
     }
+}
+
+/// `IP` or `IP:PORT`, an IPv6 address in brackets or not.
+pub fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let with_port = text.parse().ok();
+    with_port.or_else(|| Some(SocketAddr::new(bare.parse().ok()?, port)))
 }
 
 /// The directory of additional files, beside the main one.

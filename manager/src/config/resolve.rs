@@ -1,15 +1,18 @@
 //! From what the files say to a complete [`Config`].
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::file::{self, File};
 use super::problem::Notebook;
 use super::{
-    Account, Agent, CERTIFICATE_NAMES_MAX, Certificate, Config, DEFAULT_AGENT_CONTROL, Directory,
-    Haproxy,
+    Account, Agent, CERTIFICATE_NAMES_MAX, Certificate, Check, Config, DEFAULT_AGENT_CONTROL,
+    Directory, Haproxy,
 };
 use crate::names::{CertificateName, DnsName};
 
@@ -20,6 +23,7 @@ pub(super) struct Draft {
     account: Option<(Account, bool)>,
     agent: Option<Agent>,
     haproxy: Option<HaproxyDraft>,
+    check: Option<Check>,
     certificates: BTreeMap<CertificateName, Certificate>,
 }
 
@@ -72,6 +76,11 @@ impl Draft {
                 notebook,
             );
         }
+        if let Some(check) = file.check {
+            let span = check.span();
+            let check = resolve_check(check.into_inner(), notebook);
+            set_once(&mut self.check, Some(check), span, "[check]", notebook);
+        }
         for certificate in file.certificate {
             self.add_certificate(certificate, notebook);
         }
@@ -111,6 +120,9 @@ impl Draft {
                 notebook.missing("[haproxy] with `socket` and `certificates` is missing");
                 None
             })?,
+            check: self
+                .check
+                .unwrap_or_else(|| resolve_check(file::Check::default(), notebook)),
             certificates: self.certificates.into_values().collect(),
         })
     }
@@ -249,6 +261,59 @@ fn resolve_haproxy(typed: file::Haproxy, notebook: &mut Notebook<'_>) -> Haproxy
         verify,
     }
 }
+
+fn resolve_check(typed: file::Check, notebook: &mut Notebook<'_>) -> Check {
+    let port = typed.port.unwrap_or(HTTP_PORT);
+    let own = || vec![Spanned::new(0..0, Ipv4Addr::LOCALHOST.to_string())];
+    let mut connect_to = Vec::new();
+    for text in typed.connect_to.unwrap_or_else(own) {
+        match super::socket_address(text.get_ref(), port) {
+            Some(address) => connect_to.push(address),
+            None => notebook.at(
+                text.span(),
+                format!("connect-to {:?} is not IP or IP:PORT", text.get_ref()),
+            ),
+        }
+    }
+    let mut dns = Vec::new();
+    for text in typed.dns {
+        match super::socket_address(text.get_ref(), DNS_PORT) {
+            Some(address) => dns.push(address),
+            None => notebook.at(
+                text.span(),
+                format!("dns {:?} is not IP or IP:PORT", text.get_ref()),
+            ),
+        }
+    }
+    let timeout = typed.timeout.map_or(CHECK_TIMEOUT_SECONDS, |seconds| {
+        if !CHECK_TIMEOUT_RANGE.contains(seconds.get_ref()) {
+            let message = format!(
+                "timeout {} is not between 1 and {CHECK_TIMEOUT_MAX_SECONDS} seconds",
+                seconds.get_ref()
+            );
+            notebook.at(seconds.span(), message);
+        }
+        seconds.into_inner()
+    });
+    Check {
+        self_test: typed.self_test.unwrap_or(true),
+        connect_to,
+        dns,
+        allow_reserved: typed.allow_reserved,
+        port,
+        tls_port: typed.tls_port.unwrap_or(HTTPS_PORT),
+        timeout: Duration::from_secs(timeout),
+    }
+}
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+const DNS_PORT: u16 = 53;
+
+/// A CA gives up after some ten seconds; an answer takes a few milliseconds.
+const CHECK_TIMEOUT_SECONDS: u64 = 5;
+const CHECK_TIMEOUT_MAX_SECONDS: u64 = 60;
+const CHECK_TIMEOUT_RANGE: RangeInclusive<u64> = 1..=CHECK_TIMEOUT_MAX_SECONDS;
 
 fn finish_haproxy(draft: HaproxyDraft, notebook: &mut Notebook<'_>) -> Option<Haproxy> {
     if draft.socket.is_none() {

@@ -27,6 +27,7 @@ use crate::store::{Generation, Lineage, State, Store, StoreError};
 pub use facts::{Disk, Facts, Issued, Runtime, Wire};
 pub use live::Live;
 pub use wire::Finding;
+pub(crate) use wire::unverified_tls;
 pub use withdraw::Withdrawal;
 
 /// Deploys to one HAProxy.
@@ -136,6 +137,14 @@ impl<'a> Deployer<'a> {
             sleep(AGENT_PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Whether HAProxy has the backend that the shipped configuration asks the
+    /// agent by; none if it does not answer.
+    pub async fn has_agent_backend(&self) -> Option<bool> {
+        let backend = path_of(Path::new(AGENT_BACKEND)).ok()?;
+        let servers = self.client.servers_up(&backend).await.ok()?;
+        Some(servers.is_some())
     }
 
     /// What the store, the disk, HAProxy and the wire have of a certificate.
