@@ -184,13 +184,20 @@ fn command(stage: &Stage) -> Command {
         [] => "haproxy.cfg",
         _ => "haproxy-neighbours.cfg",
     };
+    let http_bind = stage.http_bind.clone();
+    let http_bind = http_bind.unwrap_or_else(|| format!("127.0.0.1:{}", stage.http));
     let mut command = Command::new(&stage.release.path);
     command
         .arg("-f")
-        .arg(shipped.join(file))
+        .arg(
+            stage
+                .configuration
+                .clone()
+                .unwrap_or_else(|| shipped.join(file)),
+        )
         .env("SPOACME_CHROOT", stage.path("chroot"))
         .env("SPOACME_STATS_SOCKET", stage.path("admin.sock"))
-        .env("SPOACME_HTTP_BIND", format!("127.0.0.1:{}", stage.http))
+        .env("SPOACME_HTTP_BIND", http_bind)
         .env("SPOACME_HTTPS_BIND", format!("127.0.0.1:{}", stage.https))
         .env(
             "SPOACME_CERTIFICATES",

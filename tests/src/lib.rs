@@ -10,6 +10,7 @@
 //! ```
 
 pub mod agent;
+pub mod dns;
 pub mod haproxy;
 pub mod http;
 pub mod manager;

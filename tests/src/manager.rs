@@ -83,6 +83,19 @@ impl<'a> Manager<'a> {
         self.stage.write("spoacme.toml", &text).map(drop)
     }
 
+    /// Lets checks ask the DNS server at `address` instead of the CA's.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration cannot be rewritten.
+    pub fn ask_dns(&self, address: &str) -> Result<(), String> {
+        let path = self.stage.path("spoacme.toml");
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        let old = format!("dns = [\"127.0.0.1:{}\"]", self.dns);
+        let text = text.replace(&old, &format!("dns = [\"{address}\"]\ntimeout = 2"));
+        self.stage.write("spoacme.toml", &text).map(drop)
+    }
+
     /// Adds a certificate, as an operator does: a file in `conf.d`.
     ///
     /// # Errors

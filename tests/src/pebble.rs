@@ -228,6 +228,7 @@ fn configuration(stage: &Stage, options: &Options, port: u16, management: u16) -
         "httpPort": stage.http,
         "tlsPort": stage.https,
         "ocspResponderURL": "",
+        "caaIdentities": ["pebble.test"],
         "externalAccountBindingRequired": false,
         // 2.10 has profiles; 2.4 knows only the older key.
         "certificateValidityPeriod": validity,

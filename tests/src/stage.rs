@@ -27,6 +27,10 @@ pub struct Stage {
     pub agent_listen: String,
     /// Where the agent listens, in HAProxy's words.
     pub agent_server: String,
+    /// Where the plain HTTP frontend binds, if not at its port of 127.0.0.1.
+    pub http_bind: Option<String>,
+    /// HAProxy's configuration, if not a shipped one.
+    pub configuration: Option<PathBuf>,
     /// The other load balancers: none or two, as `IP:PORT`.
     pub neighbours: Vec<String>,
     root: PathBuf,
@@ -72,6 +76,8 @@ impl Stage {
             app: ports::free()?,
             agent_listen: format!("unix:{}", root.join("chroot/spoacme/spop.sock").display()),
             agent_server: "unix@/spoacme/spop.sock".to_owned(),
+            http_bind: None,
+            configuration: None,
             neighbours: Vec::new(),
             root,
             _directory: directory,

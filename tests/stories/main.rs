@@ -4,6 +4,7 @@
 //! chooses, such as `renewal` or `haproxy-2.6`.
 
 mod bad_days;
+mod check;
 mod configuration;
 mod issue;
 mod lookup;
@@ -23,10 +24,11 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 8] = [
+const STORIES: [&[Story]; 9] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
+    check::STORIES,
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
+    check::print_confusion();
     matrix.print(&releases);
     conclusion.exit_code()
 }

@@ -5,6 +5,7 @@ use std::thread;
 use spoacme_tests::haproxy::Release;
 use spoacme_tests::http;
 use spoacme_tests::neighbour::{KNOWN, Neighbour, Play};
+use spoacme_tests::pebble::Options;
 use spoacme_tests::stage::Stage;
 use spoacme_tests::wait::{ensure, until};
 
@@ -15,6 +16,7 @@ pub(crate) const STORIES: &[Story] = &[
     ("neighbours: agent down, a neighbour knows", agent_down),
     ("neighbours: one that asks is not asked back", no_loop),
     ("neighbours: reloads lose no question", reloads),
+    ("token test: through each load balancer", token_test),
 ];
 
 /// A stage whose HAProxy has two neighbours.
@@ -115,4 +117,56 @@ fn reloads(release: &Release) -> Result<(), String> {
             .join()
             .unwrap_or_else(|_| Err("panicked".to_owned()))
     })
+}
+
+/// Two whole load balancers, each the neighbour of the other.
+fn token_test(release: &Release) -> Result<(), String> {
+    let stage_at = |bind: &str, port: u16, neighbour: &str| -> Result<Stage, String> {
+        let mut stage = Stage::new(release)?;
+        stage.http = port;
+        stage.http_bind = Some(format!("{bind}:{port}"));
+        stage.neighbours = vec![format!("{neighbour}:{port}"), "127.0.0.9:1".to_owned()];
+        crate::outage::placeholder(&stage)?;
+        Ok(stage)
+    };
+    let port = spoacme_tests::ports::free()?;
+    let first = stage_at("127.0.0.1", port, "127.0.0.2")?;
+    let second = stage_at("127.0.0.2", port, "127.0.0.1")?;
+    let _running = (
+        first.agent()?,
+        first.haproxy()?,
+        second.agent()?,
+        second.haproxy()?,
+    );
+    let pebble = first.pebble(&Options::default())?;
+    let manager = first.manager(&pebble, &["example.test"])?;
+    let test = || {
+        manager.call([
+            "token",
+            "test",
+            "--through",
+            "127.0.0.1",
+            "--through",
+            "127.0.0.2",
+        ])
+    };
+    let ended = until("both", || {
+        let ended = test()?;
+        ensure(ended.code() == Some(0), format!("{ended:#?}")).map(|()| ended)
+    })?;
+    let right = ended
+        .stdout
+        .matches("answers with the key authorization")
+        .count();
+    ensure(right == 2, &ended.stdout)?;
+    let ended = manager.call([
+        "token",
+        "test",
+        "--through",
+        "127.0.0.1",
+        "--through",
+        "127.0.0.8",
+    ])?;
+    ensure(ended.code() == Some(3), format!("{ended:#?}"))?;
+    ensure(ended.stdout.contains("refuses connections"), &ended.stdout)
 }

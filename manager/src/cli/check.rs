@@ -41,7 +41,7 @@ pub(super) async fn execute(path: &Path, options: &Options, json: bool) -> Exit 
         Ok(names) => names,
         Err(exit) => return exit,
     };
-    match balancers(options, config.check.port) {
+    match addresses("--connect-to", &options.connect_to, config.check.port) {
         Ok(balancers) if balancers.is_empty() => {}
         Ok(balancers) => config.check.connect_to = balancers,
         Err(exit) => return exit,
@@ -89,14 +89,19 @@ fn names(config: &Config, options: &Options) -> Result<Vec<DnsName>, Exit> {
     Ok(names)
 }
 
-fn balancers(options: &Options, port: u16) -> Result<Vec<SocketAddr>, Exit> {
+/// The addresses of an option.
+pub(super) fn addresses(
+    option: &str,
+    texts: &[String],
+    port: u16,
+) -> Result<Vec<SocketAddr>, Exit> {
     let parse = |text: &String| {
         socket_address(text, port).ok_or_else(|| {
-            output::fail(&format!("--connect-to {text:?} is not IP or IP:PORT"), None);
+            output::fail(&format!("{option} {text:?} is not IP or IP:PORT"), None);
             Exit::Usage
         })
     };
-    options.connect_to.iter().map(parse).collect()
+    texts.iter().map(parse).collect()
 }
 
 /// What is known besides: of HAProxy, and of the CA.
@@ -124,16 +129,24 @@ async fn examine(
     let planted = Planted::random();
     let published = plant(agent, name, &planted).await;
     let context = Context {
-        agent: published.err(),
+        agent: published.err().map(|error| error.to_string()),
         ..context.clone()
     };
     let examination = examiner.examine(name, &planted, &context).await;
-    // What cannot be taken back expires by itself.
-    let _ = agent.delete(&Owner::cli(), &planted.token).await;
+    take_back(agent, &planted).await;
     examination
 }
 
-async fn plant(agent: &Agent, name: &DnsName, planted: &Planted) -> Result<(), String> {
+/// Publishes a token for a while.
+///
+/// # Errors
+///
+/// When the agent does not take it.
+pub(super) async fn plant(
+    agent: &Agent,
+    name: &DnsName,
+    planted: &Planted,
+) -> Result<(), spoacme_control::Error> {
     let hosts = [name.to_string()];
     let entry = Entry::new(
         &planted.token,
@@ -141,9 +154,13 @@ async fn plant(agent: &Agent, name: &DnsName, planted: &Planted) -> Result<(), S
         &hosts,
         PROBE_LIFE_SECONDS,
     );
-    let entry = entry.map_err(|error| error.to_string())?;
-    let published = agent.put(&Owner::cli(), &[entry]).await;
-    published.map(drop).map_err(|error| error.to_string())
+    let entry = entry.map_err(|error| spoacme_control::Error::Request(error.to_string()))?;
+    agent.put(&Owner::cli(), &[entry]).await.map(drop)
+}
+
+/// Takes it back. What cannot be taken back expires by itself.
+pub(super) async fn take_back(agent: &Agent, planted: &Planted) {
+    let _ = agent.delete(&Owner::cli(), &planted.token).await;
 }
 
 /// Longer than any examination takes.

@@ -11,6 +11,7 @@ mod roster;
 mod run;
 mod status;
 mod token;
+mod token_test;
 
 use std::path::PathBuf;
 

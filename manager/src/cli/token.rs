@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde_json::json;
 use spoacme_control::{Client, Entry, Error, Owner};
 
-use super::output;
+use super::{output, token_test};
 use crate::config::{Config, DEFAULT_AGENT_CONTROL};
 use crate::exit::Exit;
 
@@ -20,6 +20,8 @@ pub(super) enum TokenVerb {
     Delete(Delete),
     /// List the tokens that the agent answers
     List(Agent),
+    /// Publish a token, and fetch it through every load balancer
+    Test(token_test::Options),
 }
 
 #[derive(Debug, Args)]
@@ -57,14 +59,12 @@ pub(super) struct Agent {
 }
 
 pub(super) async fn execute(path: &Path, verb: TokenVerb, json: bool) -> Exit {
-    let (TokenVerb::Put(Put { agent, .. })
-    | TokenVerb::Delete(Delete { agent, .. })
-    | TokenVerb::List(agent)) = &verb;
-    let client = Client::new(control(path, agent));
+    let client = |agent: &Agent| Client::new(control(path, agent));
     let done = match &verb {
-        TokenVerb::Put(arguments) => put(&client, arguments, json).await,
-        TokenVerb::Delete(arguments) => delete(&client, arguments, json).await,
-        TokenVerb::List(_) => list(&client, json).await,
+        TokenVerb::Put(arguments) => put(&client(&arguments.agent), arguments, json).await,
+        TokenVerb::Delete(arguments) => delete(&client(&arguments.agent), arguments, json).await,
+        TokenVerb::List(agent) => list(&client(agent), json).await,
+        TokenVerb::Test(options) => return token_test::execute(path, options, json).await,
     };
     done.unwrap_or_else(|error| output::fail(&error.to_string(), error.hint().as_deref()))
 }

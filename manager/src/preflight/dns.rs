@@ -273,9 +273,7 @@ async fn answers_unchecked(server: SocketAddr, name: &str, kind: RecordType) -> 
     let length = socket.recv(&mut buffer).await?;
     let answer = Message::from_vec(&buffer[..length]).map_err(io::Error::other)?;
     let is_ours = answer.metadata.id == query.metadata.id;
-    Ok(is_ours
-        && answer.metadata.response_code == ResponseCode::NoError
-        && !answer.answers.is_empty())
+    Ok(is_ours && answer.metadata.response_code == ResponseCode::NoError)
 }
 
 /// In bytes: what one UDP answer may have.
@@ -333,8 +331,10 @@ fn decide(at: String, properties: &[Property], identities: &[String]) -> Caa {
             .filter(|p| p.tag == "issue")
             .map(Property::issuer),
     );
+    let lets_nobody = !issuers.is_empty() && issuers.iter().all(String::is_empty);
+    // What a CA that does not say its name is called, is not known.
     let is_allowed = issuers.is_empty()
-        || identities.is_empty()
+        || (identities.is_empty() && !lets_nobody)
         || identities
             .iter()
             .any(|i| issuers.contains(&i.to_ascii_lowercase()));

@@ -149,7 +149,8 @@ fn of_answer(answer: &Answer, expected: &str) -> Reading {
     if let Some(provider) = provider(headers) {
         return Reading::Provider { provider, status };
     }
-    if status == 400 {
+    // nginx says 400 of plain HTTP on a port for TLS too.
+    if status == 400 && !text.contains("HTTPS port") {
         return Reading::BadRequest;
     }
     Reading::Other {
