@@ -9,12 +9,15 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::alert::outbox::Courier;
+use crate::alert::{Condition, Patience, Sent, decide};
+use crate::config::{Certificate, Config, ConfigError};
 use crate::deploy::DeployError;
 use crate::manager::{Manager, Report, When};
 use crate::names::CertificateName;
-use crate::store::{Lock, StoreError};
+use crate::store::{Lock, Store, StoreError};
 use crate::watch::Watch;
+use crate::watchman::{self, Watched};
 
 /// Runs until `shutdown` is done.
 ///
@@ -72,6 +75,9 @@ struct Daemon<'a> {
     clock: fn() -> Timestamp,
     manager: Manager,
     watch: Watch,
+    alarm: Alarm,
+    /// Which certificates are looked at again in this pass.
+    window: usize,
     /// The last complaint about each certificate, so that one that lasts is
     /// logged once.
     complaints: BTreeMap<CertificateName, String>,
@@ -86,6 +92,7 @@ impl<'a> Daemon<'a> {
             manager.prepare()?;
         }
         let watch = watch(path, &manager);
+        let alarm = Alarm::new(&manager, clock);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             certificates = manager.config().certificates.len(),
@@ -97,6 +104,8 @@ impl<'a> Daemon<'a> {
             clock,
             manager,
             watch,
+            alarm,
+            window: 0,
             complaints: BTreeMap::new(),
         })
     }
@@ -117,17 +126,47 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Works on every certificate, and says how long to wait.
+    /// Works on every certificate, tells of trouble, and says how long to wait.
     async fn pass(&mut self) -> Result<Duration, StoreError> {
-        let mut wait = PASS_INTERVAL;
-        for certificate in &self.manager.config().certificates {
+        let (haproxy, agent) = self.manager.look_around().await;
+        let is_haproxy_there = haproxy.is_none();
+        let mut conditions = watchman::neighbourhood(haproxy, agent);
+        let mut wait = match conditions.is_empty() {
+            true => PASS_INTERVAL,
+            false => RETRY_INTERVAL,
+        };
+        let count = self.manager.config().certificates.len();
+        for (index, certificate) in self.manager.config().certificates.iter().enumerate() {
             // For each anew: commands need not wait for a long pass.
             let _lock = self.manager.lock(LOCK_PATIENCE).await?;
-            let report = self.manager.work(certificate, When::Due).await;
+            let mut report = self.manager.work(certificate, When::Due).await;
+            let distance = (index + count - self.window.min(count)) % count;
+            if distance < WINDOW && is_haproxy_there {
+                self.manager.look_again(certificate, &mut report).await;
+            }
+            conditions.extend(self.conditions(certificate, &report)?);
             wait = wait.min(self.wait_after(&report));
             complain(&mut self.complaints, report);
         }
+        self.window = (self.window + WINDOW) % count.max(1);
+        self.alarm.raise(&conditions, self.manager.store());
         Ok(wait)
+    }
+
+    fn conditions(
+        &self,
+        certificate: &Certificate,
+        report: &Report,
+    ) -> Result<Vec<Condition>, StoreError> {
+        let store = self.manager.store();
+        let newest = store.lineage(&certificate.name).newest()?;
+        let watched = Watched {
+            report,
+            leaf: newest.as_ref().map(|generation| &generation.meta.leaf),
+            history: &store.history(&certificate.name)?,
+        };
+        let thresholds = self.manager.config().thresholds;
+        Ok(watchman::conditions(&watched, thresholds, (self.clock)()))
     }
 
     fn wait_after(&self, report: &Report) -> Duration {
@@ -149,6 +188,7 @@ impl<'a> Daemon<'a> {
         match opened {
             Ok(manager) => {
                 self.watch = watch(self.path, &manager);
+                self.alarm = Alarm::new(&manager, self.clock);
                 self.manager = manager;
             }
             Err(error) => error!("the changed configuration is not taken:\n{error}"),
@@ -156,8 +196,54 @@ impl<'a> Daemon<'a> {
     }
 }
 
+/// Who is told of trouble.
+struct Alarm {
+    patience: Patience,
+    courier: Courier,
+    clock: fn() -> Timestamp,
+}
+
+impl Alarm {
+    fn new(manager: &Manager, clock: fn() -> Timestamp) -> Self {
+        let Config {
+            alerts, thresholds, ..
+        } = manager.config();
+        let patience = Patience {
+            grace: thresholds.grace,
+            repeat: thresholds.repeat,
+        };
+        let courier = Courier::start(alerts.clone(), manager.store().clone(), clock);
+        Self {
+            patience,
+            courier,
+            clock,
+        }
+    }
+
+    /// What was told is on disk before it is on its way: a crash in between
+    /// loses an alert until it is repeated, and never sends a hundred.
+    fn raise(&self, conditions: &[Condition], store: &Store) {
+        let sent = store.sent_alerts().unwrap_or_else(|error| {
+            warn!(%error, "what has been told is forgotten");
+            Sent::default()
+        });
+        let (events, after) = decide(conditions, sent.clone(), self.patience, (self.clock)());
+        if after != sent
+            && let Err(error) = store.keep_sent_alerts(&after)
+        {
+            return error!(%error, "nobody is told");
+        }
+        for event in events {
+            self.courier.send(event);
+        }
+    }
+}
+
 /// Compares everything at least that often (reliability: drift is found).
 const PASS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Certificates whose addresses are asked again in one pass.
+const WINDOW: usize = 20;
 
 /// While something is amiss that needs no CA to be mended.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod acme;
+pub mod alert;
 pub mod bundle;
 pub mod cli;
 pub mod clock;
@@ -26,6 +27,7 @@ pub mod roster;
 pub mod schedule;
 pub mod store;
 pub mod watch;
+pub mod watchman;
 
 #[cfg(test)]
 mod testing;

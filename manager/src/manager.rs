@@ -143,6 +143,27 @@ impl Manager {
         Ok(withdrawal)
     }
 
+    /// Why HAProxy, and why the agent, do not answer; nothing of those that do.
+    pub async fn look_around(&self) -> (Option<String>, Option<String>) {
+        let deployer = self.deployer();
+        let (haproxy, agent) = tokio::join!(deployer.ping(), self.agent.ping());
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        (
+            haproxy.err().map(|e| said(&e)),
+            agent.err().map(|e| said(&e)),
+        )
+    }
+
+    /// Looks whether what was deployed is still served, and notes it in
+    /// `report` if it is not.
+    pub async fn look_again(&self, certificate: &Certificate, report: &mut Report) {
+        if report.error.is_none()
+            && let Err(error) = self.deployer().look_again(certificate).await
+        {
+            report.error = Some(error.into());
+        }
+    }
+
     /// Reconciles one certificate, issuing it first if it is time.
     pub async fn work(&self, certificate: &Certificate, when: When) -> Report {
         let (done, error) = match self.try_work(certificate, when).await {

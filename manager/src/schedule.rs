@@ -51,6 +51,18 @@ pub enum Reason {
     Retry,
 }
 
+impl Reason {
+    /// In a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "there is none yet",
+            Self::NamesChanged => "its names have changed",
+            Self::Renewal => "renewal",
+            Self::Retry => "another attempt",
+        }
+    }
+}
+
 impl Step {
     /// Whether it is time.
     pub fn is_due(&self, now: Timestamp) -> bool {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod alert;
 mod check;
 mod config_check;
 mod haproxy_config;
@@ -10,6 +11,7 @@ mod progress;
 mod roster;
 mod run;
 mod status;
+mod status_table;
 mod token;
 mod token_test;
 
@@ -76,10 +78,15 @@ enum Verb {
     /// Look at names as a CA does, before it is asked
     Check(check::Options),
     /// Show what is issued, on disk, in HAProxy, and served
-    Status(Names),
+    Status(status::Options),
+    /// Show everything about certificates
+    Show(Names),
     /// Publish, withdraw or list tokens on the agent
     #[command(subcommand)]
     Token(token::TokenVerb),
+    /// Try the way to those who are told of trouble
+    #[command(subcommand)]
+    Alert(alert::AlertVerb),
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -162,8 +169,10 @@ pub async fn execute(arguments: Arguments) -> Exit {
             let names = &options.names.names;
             issue::execute(&path, names, Work::Now, options.caution, json).await
         }
-        Verb::Status(names) => status::execute(&path, &names.names, json).await,
+        Verb::Status(options) => status::execute(&path, &options, json).await,
+        Verb::Show(names) => status::show(&path, &names.names, json).await,
         Verb::Token(verb) => token::execute(&path, verb, json).await,
+        Verb::Alert(verb) => alert::execute(&path, verb, json).await,
         Verb::Config(ConfigVerb::Check) => config_check::execute(&path, json),
         Verb::Check(options) => check::execute(&path, &options, json).await,
         Verb::HaproxyConfig(options) => haproxy_config::execute(&path, &options, json),

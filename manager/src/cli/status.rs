@@ -1,60 +1,205 @@
-//! `spoacme status`: what is issued, on disk, in HAProxy, and served.
+//! `spoacme status` and `spoacme show`: what is issued, on disk, in HAProxy, and served.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::time::Duration;
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
-use jiff::{SignedDuration, Timestamp};
+use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 use spoacme_control::Client as Agent;
 use spoacme_haproxy::runtime::Client as HaproxyClient;
+use tokio::time::sleep;
 
-use super::{issue, load, output};
+use super::{issue, load, output, status_table};
+use crate::alert::outbox::{Outbox, Pending};
 use crate::clock;
 use crate::config::{Certificate, Config};
-use crate::deploy::{Deployer, Facts, Finding};
+use crate::deploy::{Deployer, Facts};
 use crate::exit::Exit;
 use crate::manager::next_step;
 use crate::schedule::{History, Step};
 use crate::store::{Store, StoreError};
 
 /// Everything about one certificate.
-struct Row {
-    certificate: Certificate,
-    facts: Facts,
-    next: Step,
-    history: History,
+pub(super) struct Row {
+    pub(super) certificate: Certificate,
+    pub(super) facts: Facts,
+    pub(super) next: Step,
+    pub(super) history: History,
 }
 
-pub(super) async fn execute(path: &Path, names: &[String], json: bool) -> Exit {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A certificate, by what it is called or by one of its names [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+
+    /// Show it again and again, every two seconds unless told otherwise
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
+}
+
+pub(super) async fn execute(path: &Path, options: &Options, json: bool) -> Exit {
+    let Some(seconds) = options.watch else {
+        return once(path, &options.names, json, "").await;
     };
-    let chosen = match issue::choose(&config, names) {
-        Ok(chosen) => chosen,
-        Err(exit) => return exit,
+    // On a terminal each picture takes the place of the one before.
+    let clear = match io::stdout().is_terminal() && !json {
+        true => "\x1b[H\x1b[2J",
+        false => "",
     };
-    let now = clock::now();
-    let mut rows = Vec::new();
-    for certificate in chosen {
-        match gather(&config, certificate, now).await {
-            Ok(row) => rows.push(row),
-            Err(exit) => return exit,
+    loop {
+        let exit = once(path, &options.names, json, clear).await;
+        if matches!(exit, Exit::Usage | Exit::BadConfiguration) {
+            return exit;
+        }
+        tokio::select! {
+            () = sleep(Duration::from_secs(seconds)) => {}
+            _ = tokio::signal::ctrl_c() => return exit,
         }
     }
-    let haproxy = describe_haproxy(&config).await;
-    let agent = describe_agent(&config).await;
+}
+
+async fn once(path: &Path, names: &[String], json: bool, clear: &str) -> Exit {
+    let picture = match Picture::take(path, names).await {
+        Ok(picture) => picture,
+        Err(exit) => return exit,
+    };
     if json {
-        let rows: Vec<_> = rows.iter().map(as_json).collect();
-        output::print_json(&json!({ "haproxy": haproxy, "agent": agent, "certificates": rows }));
+        output::print_json(&picture.as_json());
     } else {
-        output::print(&format!(
-            "HAProxy  {haproxy}\nagent    {agent}\n\n{}",
-            table(&rows, now)
+        output::print(&format!("{clear}{}", picture.as_text(clock::now())));
+    }
+    judge(&picture.rows)
+}
+
+/// `spoacme show`: everything about some certificates.
+pub(super) async fn show(path: &Path, names: &[String], json: bool) -> Exit {
+    let picture = match Picture::take(path, names).await {
+        Ok(picture) => picture,
+        Err(exit) => return exit,
+    };
+    if json {
+        output::print_json(&Vec::from_iter(picture.rows.iter().map(as_json)));
+    } else {
+        let now = clock::now();
+        let texts = picture.rows.iter().map(|row| details(row, now));
+        output::print(&Vec::from_iter(texts).join("\n\n"));
+    }
+    judge(&picture.rows)
+}
+
+/// Everything at one moment.
+struct Picture {
+    haproxy: String,
+    agent: String,
+    rows: Vec<Row>,
+    outbox: Outbox,
+}
+
+impl Picture {
+    async fn take(path: &Path, names: &[String]) -> Result<Self, Exit> {
+        let config = load(path)?;
+        let chosen = issue::choose(&config, names)?;
+        let now = clock::now();
+        let mut rows = Vec::new();
+        for certificate in chosen {
+            rows.push(gather(&config, certificate, now).await?);
+        }
+        let outbox = Store::existing(&config.state_directory).outbox();
+        Ok(Self {
+            haproxy: describe_haproxy(&config).await,
+            agent: describe_agent(&config).await,
+            rows,
+            outbox: outbox
+                .map_err(|error| output::fail(&error.to_string(), error.hint().as_deref()))?,
+        })
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        json!({
+            "haproxy": self.haproxy,
+            "agent": self.agent,
+            "certificates": Vec::from_iter(self.rows.iter().map(as_json)),
+            "alerts": self.outbox.pending,
+        })
+    }
+
+    fn as_text(&self, now: Timestamp) -> String {
+        let head = format!("HAProxy  {}\nagent    {}", self.haproxy, self.agent);
+        let table = status_table::render(&self.rows, now);
+        let alerts = self.outbox.pending.iter().filter_map(undelivered);
+        let alerts = alerts.map(|line| format!("\n{line}"));
+        format!("{head}\n\n{table}{}", Vec::from_iter(alerts).concat())
+    }
+}
+
+fn undelivered(pending: &Pending) -> Option<String> {
+    let error = pending.last_error.as_ref()?;
+    let next = match pending.next {
+        Some(at) => format!("tried again at {at}"),
+        None => "given up".to_owned(),
+    };
+    let event = pending.event.event.as_str();
+    Some(format!(
+        "alert {event} to {}: not delivered: {error}; {next}",
+        pending.to
+    ))
+}
+
+fn details(row: &Row, now: Timestamp) -> String {
+    let Row {
+        certificate,
+        facts,
+        next,
+        history,
+    } = row;
+    let mut lines = vec![
+        ("certificate", certificate.name.to_string()),
+        ("names", certificate.names_text().join(" ")),
+    ];
+    if let Some(issued) = &facts.issued {
+        let left = status_table::in_words(issued.leaf.not_after.duration_since(now));
+        lines.extend([
+            ("generation", issued.generation.to_string()),
+            ("issuer", issued.leaf.issuer.clone()),
+            ("serial", issued.leaf.serial.clone()),
+            ("sha-256", issued.leaf.sha256.clone()),
+            (
+                "valid",
+                format!(
+                    "{} to {}, {left} left",
+                    issued.leaf.not_before, issued.leaf.not_after
+                ),
+            ),
+        ]);
+        lines.extend(issued.deployed.map(|at| ("deployed", at.to_string())));
+    }
+    lines.push(("on disk", facts.disk.describe().to_owned()));
+    lines.push(("in HAProxy", facts.runtime.describe().to_owned()));
+    for wire in &facts.wire {
+        lines.push((
+            "served",
+            format!(
+                "{} for {}: {}",
+                wire.address,
+                wire.name,
+                wire.finding.describe()
+            ),
         ));
     }
-    judge(&rows)
+    lines.push((
+        "next issue",
+        format!("{} ({})", next.at, next.reason.as_str()),
+    ));
+    if history.failures > 0 {
+        lines.push(("failures", history.failures.to_string()));
+    }
+    lines.extend(status_table::cause(row, now).map(|cause| ("cause", cause)));
+    let lines = lines.iter().map(|(key, value)| format!("{key:12} {value}"));
+    Vec::from_iter(lines).join("\n")
 }
 
 async fn gather(config: &Config, certificate: Certificate, now: Timestamp) -> Result<Row, Exit> {
@@ -91,99 +236,6 @@ async fn describe_agent(config: &Config) -> String {
     }
 }
 
-fn table(rows: &[Row], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header([
-        "CERTIFICATE",
-        "ISSUED",
-        "ON DISK",
-        "IN HAPROXY",
-        "SERVED",
-        "NEXT ISSUE",
-    ]);
-    for row in rows {
-        table.add_row([
-            row.certificate.name.to_string(),
-            issued(&row.facts, now),
-            row.facts.disk.describe().to_owned(),
-            row.facts.runtime.describe().to_owned(),
-            served(&row.facts),
-            next(row, now),
-        ]);
-    }
-    let notes = rows.iter().filter_map(note);
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    lines.chain(notes).collect::<Vec<_>>().join("\n")
-}
-
-fn issued(facts: &Facts, now: Timestamp) -> String {
-    let Some(issued) = &facts.issued else {
-        return "no".to_owned();
-    };
-    let left = issued.leaf.not_after.duration_since(now);
-    if left.is_negative() {
-        return format!("#{}, EXPIRED", issued.generation);
-    }
-    format!("#{}, {} left", issued.generation, in_words(left))
-}
-
-/// One word if all addresses agree, else how many serve it.
-fn served(facts: &Facts) -> String {
-    let good = facts
-        .wire
-        .iter()
-        .filter(|wire| wire.finding == Finding::Served)
-        .count();
-    match facts
-        .wire
-        .iter()
-        .find(|wire| wire.finding != Finding::Served)
-    {
-        None if facts.wire.is_empty() => "not checked".to_owned(),
-        None => "newest".to_owned(),
-        Some(wire) if good == 0 => wire.finding.describe(),
-        Some(wire) => {
-            format!(
-                "{good} of {}, {}: {}",
-                facts.wire.len(),
-                wire.address,
-                wire.finding.describe()
-            )
-        }
-    }
-}
-
-fn next(row: &Row, now: Timestamp) -> String {
-    let wait = row.next.at.duration_since(now);
-    if wait.is_positive() {
-        format!("in {}", in_words(wait))
-    } else {
-        "due".to_owned()
-    }
-}
-
-/// What failed last, below the table.
-fn note(row: &Row) -> Option<String> {
-    let error = row.history.last_error.as_ref()?;
-    let name = &row.certificate.name;
-    Some(format!(
-        "\n{name}: {} failed attempts; the last: {error}",
-        row.history.failures
-    ))
-}
-
-/// The largest unit that is not zero, and the next one where it matters.
-fn in_words(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 86400, seconds / 3600, seconds / 60) {
-        (days @ 3.., _, _) => format!("{days}d"),
-        (_, hours @ 3.., _) => format!("{hours}h"),
-        (_, _, minutes @ 3..) => format!("{minutes}min"),
-        _ => format!("{seconds}s"),
-    }
-}
-
 fn as_json(row: &Row) -> serde_json::Value {
     json!({
         "name": row.certificate.name,
@@ -201,24 +253,5 @@ fn judge(rows: &[Row]) -> Exit {
         good if good == rows.len() => Exit::Done,
         0 => Exit::Failed,
         _ => Exit::Partly,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_said_in_the_unit_that_matters() {
-        for (seconds, words) in [
-            (59, "59s"),
-            (179, "179s"),
-            (180, "3min"),
-            (10_800, "3h"),
-            (86_400 * 2, "48h"),
-            (86_400 * 60, "60d"),
-        ] {
-            assert_eq!(in_words(SignedDuration::from_secs(seconds)), words);
-        }
     }
 }

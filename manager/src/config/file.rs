@@ -12,6 +12,8 @@ pub(super) struct File {
     pub(super) agent: Option<Spanned<Agent>>,
     pub(super) haproxy: Option<Spanned<Haproxy>>,
     pub(super) check: Option<Spanned<Check>>,
+    pub(super) alerts: Option<Spanned<Alerts>>,
+    pub(super) alert: Vec<Spanned<Alert>>,
     pub(super) certificate: Vec<Spanned<Certificate>>,
 }
 
@@ -55,6 +57,33 @@ pub(super) struct Check {
     pub(super) port: Option<u16>,
     pub(super) tls_port: Option<u16>,
     pub(super) timeout: Option<Spanned<u64>>,
+}
+
+/// `[alerts]`: when somebody is told of trouble.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Alerts {
+    pub(super) failures: Option<Spanned<u32>>,
+    pub(super) life_left_percent: Option<Spanned<u32>>,
+    pub(super) grace_seconds: Option<Spanned<u32>>,
+    pub(super) repeat_hours: Option<Spanned<u32>>,
+}
+
+/// `[[alert]]`: who is told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Alert {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) events: Option<Vec<Spanned<String>>>,
+    pub(super) smtp: Option<Spanned<String>>,
+    pub(super) from: Option<Spanned<String>>,
+    pub(super) to: Vec<Spanned<String>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) password_file: Option<Spanned<String>>,
+    pub(super) webhook: Option<Spanned<String>>,
+    pub(super) allow_plain: bool,
+    pub(super) root: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<Vec<String>>>,
 }
 
 /// `[[certificate]]`: one certificate and its names.

@@ -1,5 +1,6 @@
 //! The configuration: `spoacme.toml` and `conf.d/*.toml` beside it.
 
+mod alert;
 mod file;
 mod parse;
 mod problem;
@@ -19,6 +20,7 @@ use crate::names::{CertificateName, DnsName};
 use crate::roster::Roster;
 use crate::store::{Store, StoreError};
 
+pub use alert::{Alert, Channel, Login, SecretUrl, Smtp, SmtpSecurity, Thresholds, Webhook};
 use problem::Notebook;
 pub use problem::Problem;
 
@@ -42,6 +44,10 @@ pub struct Config {
     pub haproxy: Haproxy,
     /// How names are looked at before the CA is asked.
     pub check: Check,
+    /// When somebody is told of trouble.
+    pub thresholds: Thresholds,
+    /// Who is told; no two share a name.
+    pub alerts: Vec<Alert>,
     /// The certificates, by name; no two share one.
     pub certificates: Vec<Certificate>,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::alert::{self, Alert, Thresholds};
 use super::file::{self, File};
 use super::problem::Notebook;
 use super::{
@@ -24,6 +25,8 @@ pub(super) struct Draft {
     agent: Option<Agent>,
     haproxy: Option<HaproxyDraft>,
     check: Option<Check>,
+    thresholds: Option<Thresholds>,
+    alerts: Vec<Alert>,
     certificates: BTreeMap<CertificateName, Certificate>,
 }
 
@@ -81,9 +84,36 @@ impl Draft {
             let check = resolve_check(check.into_inner(), notebook);
             set_once(&mut self.check, Some(check), span, "[check]", notebook);
         }
+        if let Some(alerts) = file.alerts {
+            let span = alerts.span();
+            let thresholds = alert::resolve_thresholds(alerts.get_ref(), notebook);
+            set_once(
+                &mut self.thresholds,
+                Some(thresholds),
+                span,
+                "[alerts]",
+                notebook,
+            );
+        }
+        for alert in file.alert {
+            self.add_alert(alert, notebook);
+        }
         for certificate in file.certificate {
             self.add_certificate(certificate, notebook);
         }
+    }
+
+    fn add_alert(&mut self, typed: Spanned<file::Alert>, notebook: &mut Notebook<'_>) {
+        let span = typed.span();
+        let number = self.alerts.len() + 1;
+        let Some(alert) = alert::resolve_alert(typed, number, notebook) else {
+            return;
+        };
+        if self.alerts.iter().any(|known| known.name == alert.name) {
+            let message = format!("an [[alert]] called {:?} stands above already", alert.name);
+            return notebook.at(span, message);
+        }
+        self.alerts.push(alert);
     }
 
     fn add_certificate(&mut self, typed: Spanned<file::Certificate>, notebook: &mut Notebook<'_>) {
@@ -123,6 +153,8 @@ impl Draft {
             check: self
                 .check
                 .unwrap_or_else(|| resolve_check(file::Check::default(), notebook)),
+            thresholds: self.thresholds.unwrap_or_default(),
+            alerts: self.alerts,
             certificates: self.certificates.into_values().collect(),
         })
     }
@@ -375,7 +407,11 @@ fn resolve_certificate(
     Some(Certificate { name, names })
 }
 
-fn absolute(text: Spanned<String>, key: &str, notebook: &mut Notebook<'_>) -> Option<PathBuf> {
+pub(super) fn absolute(
+    text: Spanned<String>,
+    key: &str,
+    notebook: &mut Notebook<'_>,
+) -> Option<PathBuf> {
     let path = PathBuf::from(text.get_ref());
     if path.is_absolute() {
         return Some(path);

@@ -139,6 +139,45 @@ impl<'a> Deployer<'a> {
         Ok(())
     }
 
+    /// Asks HAProxy for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub async fn ping(&self) -> Result<(), DeployError> {
+        Ok(self.client.show_info().await.map(drop)?)
+    }
+
+    /// Looks whether what was deployed is still served, at every address for
+    /// the first name.
+    ///
+    /// # Errors
+    ///
+    /// That it is not, or that the store cannot be read.
+    pub async fn look_again(&self, certificate: &Certificate) -> Result<(), DeployError> {
+        let Some(generation) = self.store.lineage(&certificate.name).newest()? else {
+            return Ok(());
+        };
+        let (State::Deployed { .. }, Some(name)) =
+            (&generation.meta.state, certificate.names.first())
+        else {
+            return Ok(());
+        };
+        let bundle = generation.bundle()?;
+        for &address in self.verify {
+            let finding = wire::look(address, name, bundle.chain()).await;
+            if finding != Finding::Served {
+                let name = name.clone();
+                return Err(DeployError::NotServed {
+                    address,
+                    name,
+                    finding,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether HAProxy has the backend that the shipped configuration asks the
     /// agent by; none if it does not answer.
     pub async fn has_agent_backend(&self) -> Option<bool> {

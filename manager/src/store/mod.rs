@@ -4,6 +4,7 @@
 //! lock                                  one writer at a time
 //! daemon.lock                           one daemon at all
 //! accounts/<ca>/{key.pem,account.json}  who we are to a CA
+//! alerts/{sent,outbox}.json             what was told, and what is on its way
 //! archive/<name>.<time>/                what was removed
 //! certs/<name>/<generation>/            key.pem, chain.pem, meta.json
 //! desired/certificates.json             the certificates that were added
@@ -12,6 +13,7 @@
 //! ```
 
 mod accounts;
+mod alerts;
 mod archive;
 mod atomic;
 mod desired;
@@ -45,7 +47,7 @@ impl Store {
     /// When the directory cannot be made or written to.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         make_directory(root, 0o700)?;
-        for part in ["accounts", "certs", "desired", "ledger", "orders"] {
+        for part in ["accounts", "alerts", "certs", "desired", "ledger", "orders"] {
             make_directory(&root.join(part), 0o700)?;
         }
         Ok(Self {

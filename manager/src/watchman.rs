@@ -1,0 +1,122 @@
+//! What a pass has seen, as conditions that somebody may have to hear of.
+
+use jiff::Timestamp;
+
+use crate::alert::{Condition, Kind};
+use crate::config::Thresholds;
+use crate::deploy::DeployError;
+use crate::leaf::Leaf;
+use crate::manager::{Report, WorkError};
+use crate::schedule::History;
+
+/// What is known of one certificate after a pass.
+#[derive(Debug)]
+pub struct Watched<'a> {
+    /// What the pass has done.
+    pub report: &'a Report,
+    /// Its newest certificate, if there is one.
+    pub leaf: Option<&'a Leaf>,
+    /// What has been tried.
+    pub history: &'a History,
+}
+
+/// What is not as it should be with one certificate.
+pub fn conditions(watched: &Watched<'_>, thresholds: Thresholds, now: Timestamp) -> Vec<Condition> {
+    let found = [
+        failing(watched, thresholds, now),
+        expiring(watched, thresholds, now),
+        not_served(watched),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+fn of(watched: &Watched<'_>, kind: Kind, text: String, hint: Option<String>) -> Condition {
+    Condition {
+        kind,
+        certificate: Some(watched.report.name.to_string()),
+        text,
+        hint,
+    }
+}
+
+/// With nothing valid to serve, the first failure counts.
+fn failing(watched: &Watched<'_>, thresholds: Thresholds, now: Timestamp) -> Option<Condition> {
+    let failures = watched.history.failures;
+    let is_bare = watched.leaf.is_none_or(|leaf| leaf.not_after <= now);
+    let enough = if is_bare { 1 } else { thresholds.failures };
+    if failures < enough {
+        return None;
+    }
+    let cause = watched
+        .history
+        .last_error
+        .as_deref()
+        .unwrap_or("no cause is known");
+    let times = if failures == 1 {
+        "once".to_owned()
+    } else {
+        format!("{failures} times in a row")
+    };
+    let hint = watched.report.error.as_ref().and_then(WorkError::hint);
+    Some(of(
+        watched,
+        Kind::Failing,
+        format!("not issued, {times}: {cause}"),
+        hint,
+    ))
+}
+
+fn expiring(watched: &Watched<'_>, thresholds: Thresholds, now: Timestamp) -> Option<Condition> {
+    let leaf = watched.leaf?;
+    let left = leaf.not_after.duration_since(now);
+    let life = leaf.not_after.duration_since(leaf.not_before);
+    let percent = i32::try_from(thresholds.life_left_percent).unwrap_or(i32::MAX);
+    if left > life / 100 * percent {
+        return None;
+    }
+    let text = match left.is_positive() {
+        true => format!("valid only until {}", leaf.not_after),
+        false => format!("expired at {}", leaf.not_after),
+    };
+    let cause = watched
+        .history
+        .last_error
+        .iter()
+        .map(|cause| format!("; last failure: {cause}"));
+    let text = Vec::from_iter([text].into_iter().chain(cause)).concat();
+    Some(of(watched, Kind::Expiring, text, None))
+}
+
+fn not_served(watched: &Watched<'_>) -> Option<Condition> {
+    let Some(WorkError::Deploy(error)) = &watched.report.error else {
+        return None;
+    };
+    let is_not_served = match error {
+        DeployError::NotServed { .. } | DeployError::Unspeakable(_) => true,
+        DeployError::Runtime(error) => error.is_refusal(),
+        _ => false,
+    };
+    is_not_served.then(|| of(watched, Kind::NotServed, error.to_string(), error.hint()))
+}
+
+/// What is not as it should be with the programs around us.
+pub fn neighbourhood(haproxy: Option<String>, agent: Option<String>) -> Vec<Condition> {
+    let haproxy = haproxy.map(|text| {
+        let hint = "is HAProxy running, and its `stats socket` there?";
+        around(Kind::HaproxyUnreachable, text, hint)
+    });
+    let agent = agent.map(|text| {
+        let hint = "is spoacme-agent running? No challenge is answered without it";
+        around(Kind::AgentUnreachable, text, hint)
+    });
+    haproxy.into_iter().chain(agent).collect()
+}
+
+fn around(kind: Kind, text: String, hint: &str) -> Condition {
+    Condition {
+        kind,
+        certificate: None,
+        text,
+        hint: Some(hint.to_owned()),
+    }
+}
