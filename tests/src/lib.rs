@@ -13,6 +13,7 @@ pub mod agent;
 pub mod dns;
 pub mod haproxy;
 pub mod http;
+pub mod mail;
 pub mod manager;
 pub mod neighbour;
 pub mod pebble;

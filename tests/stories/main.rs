@@ -3,6 +3,7 @@
 //! `cargo test -p spoacme-tests -- --list` names them; a word after `--`
 //! chooses, such as `renewal` or `haproxy-2.6`.
 
+mod alerts;
 mod bad_days;
 mod check;
 mod configuration;
@@ -24,11 +25,12 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 9] = [
+const STORIES: [&[Story]; 10] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
     check::STORIES,
+    alerts::STORIES,
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
