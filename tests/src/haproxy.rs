@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
+use rustix::process::Pid;
+
 use crate::process::{Process, Signal};
 use crate::stage::Stage;
 use crate::wait;
@@ -168,6 +170,36 @@ impl Haproxy {
         })
     }
 
+    /// Stops its worker for a moment, or lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn signal_worker(worker: u32, signal: Signal) -> Result<(), String> {
+        let pid = i32::try_from(worker).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| format!("{worker} is no process id"))?;
+        rustix::process::kill_process(pid, signal)
+            .map_err(|error| format!("cannot send {signal:?} to worker {worker}: {error}"))
+    }
+
+    /// Asks the master for another worker, without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// When the master is gone.
+    pub fn ask_for_reload(&self) -> Result<(), String> {
+        self.process.signal(Signal::USR2)
+    }
+
+    /// Kills master and worker, as a power cut does.
+    pub fn kill(mut self) {
+        if let Ok(worker) = self.worker() {
+            // It may have gone with the master of a moment ago.
+            let _ = Self::signal_worker(worker, Signal::KILL);
+        }
+        self.process.kill();
+    }
+
     /// What it has printed.
     pub fn output(&self) -> String {
         self.process.output()
@@ -186,6 +218,8 @@ fn command(stage: &Stage) -> Command {
     };
     let http_bind = stage.http_bind.clone();
     let http_bind = http_bind.unwrap_or_else(|| format!("127.0.0.1:{}", stage.http));
+    let https_bind = stage.https_bind.clone();
+    let https_bind = https_bind.unwrap_or_else(|| format!("127.0.0.1:{}", stage.https));
     let mut command = Command::new(&stage.release.path);
     command
         .arg("-f")
@@ -198,7 +232,7 @@ fn command(stage: &Stage) -> Command {
         .env("SPOACME_CHROOT", stage.path("chroot"))
         .env("SPOACME_STATS_SOCKET", stage.path("admin.sock"))
         .env("SPOACME_HTTP_BIND", http_bind)
-        .env("SPOACME_HTTPS_BIND", format!("127.0.0.1:{}", stage.https))
+        .env("SPOACME_HTTPS_BIND", https_bind)
         .env(
             "SPOACME_CERTIFICATES",
             format!("{}/", stage.path("live").display()),
@@ -214,7 +248,7 @@ fn command(stage: &Stage) -> Command {
             .env("SPOACME_NEIGHBOUR_BIND", bind)
             .env("SPOACME_NEIGHBOUR_SERVER", "unix@/neighbour");
     }
-    command
+    stage.inside(command)
 }
 
 impl Drop for Haproxy {

@@ -7,15 +7,25 @@
 //!       ├─ Pebble    the CA, with its challenge test server for DNS
 //!       ├─ Manager   spoacme: the daemon, or one command
 //!       └─ Client    HTTP and TLS as a visitor
+//!
+//! Fleet ── Node × 3   a stage in a network namespace of its own: HAProxy with
+//!       │             neighbours, agent, manager, keepalived, and its journal
+//!       ├─ Ca         Pebble in another namespace
+//!       ├─ Dns        beside it
+//!       └─ Switch     between them, with cables to pull
 //! ```
 
 pub mod agent;
 pub mod dns;
+pub mod fleet;
 pub mod haproxy;
 pub mod http;
+pub mod journal;
+pub mod keepalived;
 pub mod mail;
 pub mod manager;
 pub mod neighbour;
+pub mod netns;
 pub mod pebble;
 pub mod ports;
 pub mod process;

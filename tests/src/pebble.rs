@@ -55,12 +55,9 @@ impl Pebble {
         let (port, management, dns_port) = (ports::free()?, ports::free()?, ports::free()?);
         let dns_management = ports::free()?;
         let _dns = start_dns(stage, dns_port, dns_management)?;
-        let root = make_certificate(stage.root())?;
-        stage.write(
-            "pebble.json",
-            &configuration(stage, options, port, management),
-        )?;
-        let process = start_ca(stage, options, dns_port)?;
+        let root = make_certificate(stage.root(), "127.0.0.1")?;
+        let listen = [port, management].map(|port| format!("127.0.0.1:{port}"));
+        let process = start_ca(stage, options, &listen, &format!("127.0.0.1:{dns_port}"))?;
         let options = options.clone();
         let mut pebble = Self {
             process,
@@ -83,7 +80,9 @@ impl Pebble {
     /// When it does not come up again.
     pub fn restart(&mut self, stage: &Stage) -> Result<(), String> {
         self.process.kill();
-        self.process = start_ca(stage, &self.options, self.dns_port)?;
+        let listen = [self.port, self.management].map(|port| format!("127.0.0.1:{port}"));
+        let dns = format!("127.0.0.1:{}", self.dns_port);
+        self.process = start_ca(stage, &self.options, &listen, &dns)?;
         self.wait()
     }
 
@@ -147,12 +146,20 @@ impl Pebble {
     }
 }
 
-fn start_ca(stage: &Stage, options: &Options, dns_port: u16) -> Result<Process, String> {
+/// Starts the CA alone, which listens at the two addresses, ACME first, and
+/// asks DNS at a third one. Its TLS certificate is there.
+pub(crate) fn start_ca(
+    stage: &Stage,
+    options: &Options,
+    listen: &[String; 2],
+    dns: &str,
+) -> Result<Process, String> {
+    stage.write("pebble.json", &configuration(stage, options, listen))?;
     let mut command = Command::new(program("pebble"));
     command
         .arg("-config")
         .arg(stage.path("pebble.json"))
-        .args(["-strict", "-dnsserver", &format!("127.0.0.1:{dns_port}")])
+        .args(["-strict", "-dnsserver", dns])
         .env("PEBBLE_AUTHZREUSE", "0")
         .env("PEBBLE_CHAIN_LENGTH", options.chain_length.to_string())
         .env(
@@ -167,7 +174,7 @@ fn start_ca(stage: &Stage, options: &Options, dns_port: u16) -> Result<Process, 
             options.validation_delay_seconds.to_string(),
         );
     }
-    Process::start("pebble", stage.root(), &mut command)
+    Process::start("pebble", stage.root(), &mut stage.inside(command))
 }
 
 /// A program of the newest Pebble found.
@@ -218,11 +225,11 @@ fn start_dns(stage: &Stage, port: u16, management: u16) -> Result<Process, Strin
     Ok(process)
 }
 
-fn configuration(stage: &Stage, options: &Options, port: u16, management: u16) -> String {
+fn configuration(stage: &Stage, options: &Options, listen: &[String; 2]) -> String {
     let validity = options.validity_seconds;
     json!({ "pebble": {
-        "listenAddress": format!("127.0.0.1:{port}"),
-        "managementListenAddress": format!("127.0.0.1:{management}"),
+        "listenAddress": listen[0],
+        "managementListenAddress": listen[1],
         "certificate": stage.path("pebble.pem"),
         "privateKey": stage.path("pebble.key"),
         "httpPort": stage.http,
@@ -237,9 +244,9 @@ fn configuration(stage: &Stage, options: &Options, port: u16, management: u16) -
     .to_string()
 }
 
-/// Pebble's own TLS certificate; it is its own root.
-fn make_certificate(directory: &Path) -> Result<PathBuf, String> {
-    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+/// Pebble's own TLS certificate, for `address`; it is its own root.
+pub(crate) fn make_certificate(directory: &Path, address: &str) -> Result<PathBuf, String> {
+    let names = [address.to_owned(), "localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
     let path = directory.join("pebble.pem");
     let write = |path: &Path, text: String| fs::write(path, text).map_err(|e| e.to_string());

@@ -7,6 +7,7 @@ mod alerts;
 mod bad_days;
 mod check;
 mod configuration;
+mod fleet;
 mod issue;
 mod lookup;
 mod many;
@@ -25,7 +26,7 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 10] = [
+const STORIES: [&[Story]; 11] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
@@ -36,6 +37,7 @@ const STORIES: [&[Story]; 10] = [
     issue::STORIES,
     restart::STORIES,
     bad_days::STORIES,
+    fleet::STORIES,
 ];
 
 fn main() -> ExitCode {
