@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 use std::{env, fs};
 
-use crate::process::{Process, Signal};
+use crate::process::{Process, Signal, send};
 use crate::stage::Stage;
 use crate::wait;
 
@@ -84,6 +85,8 @@ fn release(path: &Path) -> Option<Release> {
 pub struct Haproxy {
     process: Process,
     socket: PathBuf,
+    /// The worker that was stopped by a signal.
+    stopped: Mutex<Option<u32>>,
 }
 
 impl Haproxy {
@@ -92,6 +95,7 @@ impl Haproxy {
         let mut haproxy = Self {
             process,
             socket: stage.path("admin.sock"),
+            stopped: Mutex::new(None),
         };
         wait::until("HAProxy", || {
             haproxy.process.expect_running()?;
@@ -166,6 +170,24 @@ impl Haproxy {
             self.process.signal(Signal::USR2)?;
             wait::until_within(RELOAD_PATIENCE, "a new worker", is_new)
         })
+    }
+
+    /// Sends a signal to the worker, which carries the traffic.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent.
+    pub fn signal_worker(&self, signal: Signal) -> Result<(), String> {
+        // A stopped worker does not tell its process id.
+        let worker = match signal {
+            Signal::CONT => self.stopped.lock().map_err(|e| e.to_string())?.take(),
+            _ => Some(self.worker()?),
+        };
+        let worker = worker.ok_or("no worker was stopped")?;
+        if signal == Signal::STOP {
+            *self.stopped.lock().map_err(|e| e.to_string())? = Some(worker);
+        }
+        send(worker, signal)
     }
 
     /// What it has printed.

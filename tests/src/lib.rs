@@ -11,11 +11,13 @@
 
 pub mod agent;
 pub mod dns;
+pub mod fleet;
 pub mod haproxy;
 pub mod http;
 pub mod mail;
 pub mod manager;
 pub mod neighbour;
+pub mod netns;
 pub mod pebble;
 pub mod ports;
 pub mod process;

@@ -139,6 +139,17 @@ impl Process {
     }
 }
 
+/// Sends a signal to a process that is not our child.
+///
+/// # Errors
+///
+/// When it cannot be sent.
+pub fn send(id: u32, signal: Signal) -> Result<(), String> {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    let id = id.ok_or("no process id")?;
+    rustix::process::kill_process(id, signal).map_err(|error| format!("{id:?}: {error}"))
+}
+
 /// `command`, killed when its parent dies (`PR_SET_PDEATHSIG`, prctl(2)).
 fn with_parent(command: &Command) -> Command {
     let mut tied = Command::new("setpriv");

@@ -7,6 +7,7 @@ mod alerts;
 mod bad_days;
 mod check;
 mod configuration;
+mod fleet;
 mod issue;
 mod lookup;
 mod many;
@@ -25,12 +26,13 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 10] = [
+const STORIES: [&[Story]; 11] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
     check::STORIES,
     alerts::STORIES,
+    fleet::STORIES,
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     check::print_confusion();
+    fleet::print_table();
     matrix.print(&releases);
     conclusion.exit_code()
 }
