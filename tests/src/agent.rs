@@ -23,8 +23,7 @@ impl Agent {
         );
         let path = stage.write("agent.toml", &configuration)?;
         let mut command = Command::new(binary("spoacme-agent"));
-        command.arg("--config").arg(path);
-        let process = Process::start("agent", stage.root(), &mut stage.inside(command))?;
+        let process = Process::start("agent", stage.root(), command.arg("--config").arg(path))?;
         let mut agent = Self { process };
         wait::until("the agent", || {
             agent.process.expect_running()?;

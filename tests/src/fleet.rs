@@ -1,443 +1,348 @@
-//! A fleet: three load balancers behind one name, and a CA, each a machine of
-//! its own on one switch.
-//!
-//! After [Let's Encrypt for load-balanced services](https://vshn.ch/blog/lets-encrypt-for-load-balanced-services/):
-//! as many virtual addresses as load balancers; keepalived gives each its own,
-//! and that of a dead one to the next. Nothing is shared between them.
+//! Three load balancers behind one name: each with HAProxy, agent, manager and
+//! keepalived, each the first owner of one of three virtual addresses; and a
+//! fourth machine with the CA and the DNS server, which rotates the addresses.
 
-use std::fs;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use tempfile::TempDir;
+use std::net::SocketAddr;
+use std::process::Command;
 
 use crate::agent::Agent;
-use crate::dns::{Answers, Dns};
+use crate::dns::Dns;
 use crate::haproxy::{Haproxy, Release};
-use crate::http;
-use crate::journal::{Journal, Request};
-use crate::keepalived::{self, Keepalived, Virtual};
-use crate::manager::{Daemon, Ended, Manager};
-use crate::netns::{Netns, Switch};
-use crate::pebble::{self, Options};
+use crate::manager::{Ended, command};
+use crate::netns::{Inside, Machine, Network};
+use crate::pebble::{Options, Pebble};
 use crate::process::Process;
 use crate::stage::Stage;
 use crate::wait::{ensure, until};
 
-/// The name that all of them serve.
-pub const NAME: &str = "service.test";
-
 /// How many load balancers there are.
 pub const SIZE: usize = 3;
 
-/// Where the CA is.
-pub const CA: Ipv6Addr = address(0xca);
+/// The virtual addresses; the first owner of each is the load balancer of the
+/// same number.
+pub const VIRTUAL: [&str; SIZE] = ["fd00:5a::101", "fd00:5a::102", "fd00:5a::103"];
 
-/// The virtual addresses; the one of an index belongs to the load balancer of
-/// that index, while it lives.
-pub const VIRTUAL: [Ipv6Addr; SIZE] = [address(1), address(2), address(3)];
+const OWN: [&str; SIZE] = ["fd00:5a::1", "fd00:5a::2", "fd00:5a::3"];
+const CA: &str = "fd00:5a::ca";
 
-/// The load balancers' own addresses.
-pub const OWN: [Ipv6Addr; SIZE] = [address(0xf001), address(0xf002), address(0xf003)];
-
-const fn address(last: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
-}
-
-/// Three load balancers and a CA.
+/// A fleet, and the world around it.
 #[derive(Debug)]
 pub struct Fleet {
     /// The load balancers.
-    pub nodes: [Node; SIZE],
+    pub nodes: Vec<Node>,
     /// The CA.
-    pub ca: Ca,
-    /// The DNS server, which runs beside the CA.
+    pub pebble: Pebble,
+    /// The DNS server.
     pub dns: Dns,
-    switch: Switch,
-    _directory: TempDir,
+    // Dropped last: what runs on the machines ends first.
+    _ca: Stage,
+    _network: Network,
 }
 
-/// A load balancer.
+/// One load balancer.
 #[derive(Debug)]
 pub struct Node {
-    /// From 0.
-    pub index: usize,
-    /// Its directory, HAProxy and place in the network.
+    /// Its files and ports.
     pub stage: Stage,
-    /// What its HAProxy was asked.
-    pub journal: Journal,
-    /// Its agent, while it runs.
-    pub agent: Option<Agent>,
+    /// Its place in the network.
+    pub machine: Machine,
     /// Its HAProxy, while it runs.
     pub haproxy: Option<Haproxy>,
-    /// Its keepalived, while it runs.
-    pub keepalived: Option<Keepalived>,
-    /// Its manager's daemon, while it runs.
-    pub daemon: Option<Daemon>,
-    _netns: Netns,
-}
-
-/// The CA.
-#[derive(Debug)]
-pub struct Ca {
-    process: Process,
-    /// Its directory and place in the network.
-    pub stage: Stage,
-    _netns: Netns,
+    /// Its agent, while it runs.
+    pub agent: Option<Agent>,
+    keepalived: Option<Process>,
+    number: usize,
 }
 
 impl Fleet {
-    /// Starts everything but the managers' daemons.
+    /// A fleet with all at work, its load balancers on `releases` in turn.
     ///
     /// # Errors
     ///
     /// When something does not come up.
-    pub fn start(releases: [&Release; SIZE], options: &Options) -> Result<Self, String> {
-        let directory = tempfile::Builder::new().prefix("spoacme-").tempdir();
-        let directory = directory.map_err(|error| format!("no temporary directory: {error}"))?;
-        let part = |name: &str| -> Result<PathBuf, String> {
-            let path = directory.path().join(name);
-            fs::create_dir_all(&path).map_err(|error| format!("{name}: {error}"))?;
-            Ok(path)
-        };
-        // HAProxy's own user passes through.
-        let open = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(directory.path(), open).map_err(|error| error.to_string())?;
-        let switch = Switch::new(directory.path())?;
-        let (ca, dns) = Ca::start(&switch, releases[0], part("ca")?, options)?;
+    pub fn start(releases: &[Release], options: &Options) -> Result<Self, String> {
+        let mut network = Network::new()?;
+        let ca_machine = network.machine(&format!("{CA}/64"))?;
+        let (ca, pebble, dns) = start_ca(&ca_machine, &releases[0], options)?;
         let mut nodes = Vec::new();
-        for (index, release) in releases.into_iter().enumerate() {
-            let root = part(&format!("lb{index}"))?;
-            nodes.push(Node::build(index, &switch, release, root, &ca)?);
+        for number in 0..SIZE {
+            let machine = network.machine(&format!("{}/64", OWN[number]))?;
+            let release = &releases[number % releases.len()];
+            nodes.push(Node::start(number, machine, release)?);
         }
-        let nodes = <[Node; SIZE]>::try_from(nodes).map_err(|_| "too few".to_owned())?;
-        let mut fleet = Self {
+        let fleet = Self {
             nodes,
-            ca,
+            pebble,
             dns,
-            switch,
-            _directory: directory,
+            _ca: ca,
+            _network: network,
         };
-        for node in &mut fleet.nodes {
-            node.start()?;
-        }
-        fleet.resolve(&VIRTUAL);
-        fleet.wait_until_whole()?;
-        fleet.clear_journals();
+        fleet.wait()?;
         Ok(fleet)
     }
 
-    /// Lets the name have `addresses`, from answer to answer another one first.
-    pub fn resolve(&self, addresses: &[Ipv6Addr]) {
-        let addresses = addresses.iter().copied().map(IpAddr::V6).collect();
-        self.dns.set(
-            NAME,
-            Answers {
-                addresses,
-                ..Answers::default()
-            },
-        );
-    }
-
-    /// Cuts the power of a load balancer: it says no farewell to anybody.
+    /// Lets `name` lead to the virtual addresses, and every load balancer have
+    /// a certificate of it.
     ///
     /// # Errors
     ///
-    /// When its cable cannot be pulled.
-    pub fn power_off(&mut self, index: usize) -> Result<(), String> {
-        self.set_carrier(index, false)?;
-        self.nodes[index].kill();
+    /// When it cannot be configured.
+    pub fn add(&self, name: &str) -> Result<(), String> {
+        self.dns.resolve(name, &VIRTUAL)?;
+        for node in &self.nodes {
+            let manager = node.stage.manager(&self.pebble, &[name])?;
+            manager.ask_dns(&self.dns.address.to_string())?;
+        }
         Ok(())
     }
 
-    /// Gives it power again, and starts what ran on it, but for the daemon.
+    /// Waits until every virtual address has one owner, and every load
+    /// balancer answers for its agent and knows its neighbours to be up.
     ///
     /// # Errors
     ///
-    /// When something does not come up.
-    pub fn power_on(&mut self, index: usize) -> Result<(), String> {
-        self.set_carrier(index, true)?;
-        self.nodes[index].start()
-    }
-
-    /// Pulls a load balancer's cable, or puts it back.
-    ///
-    /// # Errors
-    ///
-    /// When ip(8) fails.
-    pub fn set_carrier(&self, index: usize, is_up: bool) -> Result<(), String> {
-        self.switch.set_carrier(&format!("lb{index}"), is_up)
-    }
-
-    /// Waits until every virtual address is where it belongs and answers the
-    /// CA, every agent answers, and each sees both others.
-    ///
-    /// # Errors
-    ///
-    /// What is missing.
-    pub fn wait_until_whole(&self) -> Result<(), String> {
-        let whole = || {
-            self.nodes
-                .iter()
-                .try_for_each(|node| self.expect_whole(node))
-        };
-        until("the whole fleet", whole).map_err(|error| {
-            let log = |node: &Node| match &node.keepalived {
-                Some(keepalived) => keepalived.output(),
-                None => "no keepalived".to_owned(),
-            };
-            format!("{error}\n{}", self.nodes.each_ref().map(log).join("\n"))
-        })
-    }
-
-    fn expect_whole(&self, node: &Node) -> Result<(), String> {
-        for (index, address) in VIRTUAL.into_iter().enumerate() {
-            match index == node.index {
-                true => keepalived::expect_at(&node.stage, address)?,
-                false => keepalived::expect_not_at(&node.stage, address)?,
+    /// When that does not come about.
+    pub fn wait(&self) -> Result<(), String> {
+        until("the virtual addresses", || {
+            for address in VIRTUAL {
+                let owners = self
+                    .nodes
+                    .iter()
+                    .filter(|n| n.machine.has(address).unwrap_or(false));
+                let owners = owners.count();
+                ensure(owners == 1, format!("{address} has {owners} owners"))?;
             }
-        }
-        node.expect_neighbours(&[true; SIZE - 1])?;
-        // 404 is the agent's word: without it, it were 503.
-        let answer = self.ask(VIRTUAL[node.index], UNKNOWN)?;
-        ensure(answer.status == 404, format!("{answer:?}"))
+            Ok::<_, String>(())
+        })?;
+        self.nodes.iter().try_for_each(Node::wait)
     }
 
-    /// Asks an address for a path, from where the CA is.
+    /// Who owns a virtual address.
+    pub fn owner(&self, address: &str) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|node| node.machine.has(address).unwrap_or(false))
+    }
+
+    /// How many challenges have been answered by a neighbour.
     ///
     /// # Errors
     ///
-    /// When there is no answer.
-    pub fn ask(&self, address: Ipv6Addr, path: &str) -> Result<http::Answer, String> {
-        let address = SocketAddr::from((address, 80));
-        self.ca.stage.enter(|| http::get_at(address, NAME, path))?
-    }
-
-    /// What the CA has asked of each load balancer since the journals were
-    /// cleared.
-    pub fn validations(&self) -> [Vec<Request>; SIZE] {
-        self.nodes.each_ref().map(|node| {
-            let mut requests = node.journal.challenges();
-            requests.retain(|r| r.frontend == "http" && r.client == CA.to_string());
-            requests
-        })
-    }
-
-    /// How many of the CA's requests were answered with the token by the load
-    /// balancer asked itself, and by a neighbour of it.
-    pub fn answered(&self) -> (usize, usize) {
-        let all = self.validations().concat();
-        let good = all.iter().filter(|request| request.status == 200);
-        let (own, others): (Vec<_>, Vec<_>) = good.partition(|r| r.server == "<NOSRV>");
-        (own.len(), others.len())
-    }
-
-    /// Forgets what was asked so far.
-    pub fn clear_journals(&self) {
-        for node in &self.nodes {
-            node.journal.clear();
-        }
+    /// When HAProxy does not say.
+    pub fn answered_by_neighbours(&self) -> Result<u64, String> {
+        let counts = self.nodes.iter().filter(|node| node.haproxy.is_some());
+        counts.map(Node::answered_by_neighbours).sum()
     }
 }
 
-/// No CA's token.
-const UNKNOWN: &str = "/.well-known/acme-challenge/are-you-there-are-you-there-are-you-there-x";
+fn start_ca(
+    machine: &Machine,
+    release: &Release,
+    options: &Options,
+) -> Result<(Stage, Pebble, Dns), String> {
+    let _inside = machine.enter()?;
+    let mut stage = Stage::new(release)?;
+    (stage.http, stage.https) = (80, 443);
+    let listen = "[::]:53".parse().map_err(|error| format!("{error}"))?;
+    let mut dns = Dns::start(listen)?;
+    dns.address = SocketAddr::new(CA.parse().map_err(|error| format!("{error}"))?, 53);
+    let options = Options {
+        address: CA.to_owned(),
+        dns: Some(dns.address),
+        ..options.clone()
+    };
+    let pebble = stage.pebble(&options)?;
+    Ok((stage, pebble, dns))
+}
 
 impl Node {
-    fn build(
-        index: usize,
-        switch: &Switch,
-        release: &Release,
-        root: PathBuf,
-        ca: &Ca,
-    ) -> Result<Self, String> {
-        let mut stage = Stage::within(release, &root)?;
-        let netns = Netns::new("netns", &root)?;
-        switch.plug(&format!("lb{index}"), &netns, &format!("{}/64", OWN[index]))?;
-        stage.door = Some(netns.door());
+    fn start(number: usize, machine: Machine, release: &Release) -> Result<Self, String> {
+        let _inside = machine.enter()?;
+        let mut stage = Stage::new(release)?;
         (stage.http, stage.https) = (80, 443);
-        // Both families: the manager looks at 127.0.0.1.
+        // IPv4 comes along: the loopback, and nothing else.
         stage.http_bind = Some("[::]:80".to_owned());
-        stage.https_bind = Some("[::]:443".to_owned());
-        let others = (1..SIZE).map(|step| OWN[(index + step) % SIZE]);
-        stage.neighbours = others.map(|ip| format!("[{ip}]:80")).collect();
-        placeholder(&stage)?;
-        stage.write("spoacme.toml", &configuration(&stage, OWN[index], ca))?;
-        Ok(Self {
-            index,
-            journal: Journal::open(&stage.path("chroot"))?,
-            stage,
+        let others = (0..SIZE).filter(|other| *other != number);
+        stage.neighbours = others.map(|other| format!("[{}]:80", OWN[other])).collect();
+        let pem = placeholder()?;
+        std::fs::create_dir_all(stage.path("live")).map_err(|error| error.to_string())?;
+        stage.write("live/placeholder.pem", &pem)?;
+        let mut node = Self {
             agent: None,
             haproxy: None,
             keepalived: None,
-            daemon: None,
-            _netns: netns,
+            machine,
+            stage,
+            number,
+        };
+        node.start_agent()?;
+        node.start_haproxy()?;
+        node.start_keepalived()?;
+        Ok(node)
+    }
+
+    /// Starts the agent.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_agent(&mut self) -> Result<(), String> {
+        let _inside = self.machine.enter()?;
+        self.agent = Some(self.stage.agent()?);
+        Ok(())
+    }
+
+    /// Starts HAProxy.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_haproxy(&mut self) -> Result<(), String> {
+        let _inside = self.machine.enter()?;
+        self.haproxy = Some(self.stage.haproxy()?);
+        Ok(())
+    }
+
+    /// Starts keepalived.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_keepalived(&mut self) -> Result<(), String> {
+        let _inside = self.machine.enter()?;
+        let file = self
+            .stage
+            .write("keepalived.conf", &configuration(self.number))?;
+        let path = |name: &str| self.stage.path(name);
+        // keepalived has a process for VRRP that outlives it: in a PID namespace
+        // both end together.
+        let mut command = Command::new("unshare");
+        command
+            .args([
+                "--pid",
+                "--fork",
+                "--kill-child=KILL",
+                "/usr/sbin/keepalived",
+            ])
+            .args(["--dont-fork", "--log-console", "--vrrp", "--no-syslog"])
+            .arg("--use-file")
+            .arg(file)
+            .arg("--pid")
+            .arg(path("keepalived.pid"))
+            .arg("--vrrp_pid")
+            .arg(path("vrrp.pid"));
+        self.keepalived = Some(Process::start(
+            "keepalived",
+            self.stage.root(),
+            &mut command,
+        )?);
+        Ok(())
+    }
+
+    /// Whether keepalived runs.
+    pub fn has_keepalived(&self) -> bool {
+        self.keepalived.is_some()
+    }
+
+    /// Ends keepalived without a word to the others.
+    pub fn kill_keepalived(&mut self) {
+        self.keepalived = None;
+    }
+
+    /// Cuts its power: nothing of it runs, and its cable is dead.
+    ///
+    /// # Errors
+    ///
+    /// When the cable cannot be pulled.
+    pub fn cut_power(&mut self) -> Result<(), String> {
+        self.machine.plug(false)?;
+        (self.keepalived, self.haproxy, self.agent) = (None, None, None);
+        Ok(())
+    }
+
+    /// Runs `spoacme` on it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn call(&self, arguments: &[&str]) -> Result<Ended, String> {
+        let _inside = self.machine.enter()?;
+        command(&self.stage, arguments)
+    }
+
+    /// Moves the calling thread onto it.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn enter(&self) -> Result<Inside, String> {
+        self.machine.enter()
+    }
+
+    /// Waits until HAProxy holds its agent and its neighbours to be up.
+    fn wait(&self) -> Result<(), String> {
+        let Some(haproxy) = &self.haproxy else {
+            return Ok(());
+        };
+        until("the servers of HAProxy", || {
+            let stats = haproxy.runtime("show stat")?;
+            let servers = [
+                "acme-agent,agent,",
+                "acme-neighbour-1-alone,neighbour,",
+                "acme-neighbour-2-alone,neighbour,",
+            ];
+            for server in servers {
+                let line = stats.lines().find(|line| line.starts_with(server));
+                let is_up = line.is_some_and(|line| line.split(',').nth(STATUS) == Some("UP"));
+                ensure(is_up, format!("node {}: {line:?}", self.number))?;
+            }
+            Ok::<_, String>(())
         })
     }
 
-    /// Starts agent, HAProxy and keepalived.
-    fn start(&mut self) -> Result<(), String> {
-        self.agent = Some(self.stage.agent()?);
-        self.haproxy = Some(self.stage.haproxy()?);
-        self.keepalived = Some(Keepalived::start(&self.stage, &wishes(self.index))?);
-        Ok(())
-    }
-
-    fn kill(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            daemon.kill();
-        }
-        if let Some(haproxy) = self.haproxy.take() {
-            haproxy.kill();
-        }
-        if let Some(agent) = self.agent.take() {
-            agent.kill();
-        }
-        if let Some(keepalived) = self.keepalived.take() {
-            keepalived.kill();
-        }
-    }
-
-    /// Its manager.
-    pub fn manager(&self) -> Manager<'_> {
-        Manager::of(&self.stage)
-    }
-
-    /// Starts its manager's daemon.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start.
-    pub fn run_daemon(&mut self) -> Result<(), String> {
-        self.daemon = None;
-        self.daemon = Some(self.manager().run()?);
-        Ok(())
-    }
-
-    /// Issues a certificate now, and says how long that took.
-    ///
-    /// # Errors
-    ///
-    /// When it fails, or what is served then is not what was issued.
-    pub fn renew(&self) -> Result<(Ended, Duration), String> {
-        let begun = Instant::now();
-        let ended = self.manager().expect(["renew", NAME])?;
-        Ok((ended, begun.elapsed()))
-    }
-
-    /// Fails unless its health checks find its neighbours as `wanted`.
-    ///
-    /// # Errors
-    ///
-    /// What they find instead.
-    pub fn expect_neighbours(&self, wanted: &[bool; SIZE - 1]) -> Result<(), String> {
+    fn answered_by_neighbours(&self) -> Result<u64, String> {
         let haproxy = self.haproxy.as_ref().ok_or("no HAProxy")?;
-        let table = haproxy.runtime("show stat")?;
-        let state = |number: usize| {
-            let start = format!("acme-neighbour-{number}-alone,neighbour,");
-            let line = table.lines().find(|line| line.starts_with(&start))?;
-            // management.txt 9.1: field 17 is the status.
+        let stats = haproxy.runtime("show stat")?;
+        let own = stats.lines().filter(|line| {
+            line.starts_with("acme-neighbour-") && line.contains("-alone,neighbour,")
+        });
+        let count = |line: &str| {
             line.split(',')
-                .nth(17)
-                .map(|status| status.starts_with("UP"))
+                .nth(ANSWERS_2XX)
+                .and_then(|n| n.parse::<u64>().ok())
         };
-        let found = [state(1), state(2)];
-        ensure(
-            found == wanted.map(Some),
-            format!("load balancer {} finds neighbours {found:?}", self.index),
-        )
+        Ok(own.filter_map(count).sum())
     }
 }
 
-/// Who has which virtual address while all are alive, and who is next: the
-/// priorities are shifted by one per load balancer.
-fn wishes(index: usize) -> [Virtual; SIZE] {
-    std::array::from_fn(|number| {
-        let steps = (index + SIZE - number) % SIZE;
-        Virtual {
-            address: VIRTUAL[number],
-            priority: 103 - u8::try_from(steps).unwrap_or_default(),
-        }
-    })
-}
+/// Columns of `show stat` (management manual §9.1).
+const STATUS: usize = 17;
+const ANSWERS_2XX: usize = 40;
 
-/// A certificate for HAProxy to start with, made as an operator might.
-fn placeholder(stage: &Stage) -> Result<(), String> {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]);
+fn placeholder() -> Result<String, String> {
+    let made = rcgen::generate_simple_self_signed(["placeholder.test".to_owned()]);
     let made = made.map_err(|error| error.to_string())?;
-    fs::create_dir_all(stage.path("live")).map_err(|error| error.to_string())?;
-    let pem = made.cert.pem() + &made.signing_key.serialize_pem();
-    stage.write(&format!("live/{NAME}.pem"), &pem).map(drop)
+    Ok(made.cert.pem() + &made.signing_key.serialize_pem())
 }
 
-fn configuration(stage: &Stage, own: Ipv6Addr, ca: &Ca) -> String {
-    format!(
-        "state-directory = {:?}\n\n\
-         [account]\n\
-         email = \"ops@example.com\"\n\
-         agree-to-terms = true\n\
-         directory = \"https://[{CA}]:{ACME_PORT}/dir\"\n\
-         directory-root = {:?}\n\n\
-         [agent]\n\
-         control = {:?}\n\n\
-         [haproxy]\n\
-         socket = {:?}\n\
-         certificates = {:?}\n\
-         verify = [\"127.0.0.1:443\", \"[{own}]:443\"]\n\n\
-         [check]\n\
-         dns = [\"[{CA}]:53\"]\n\
-         allow-reserved = true\n\n\
-         [[certificate]]\n\
-         names = [{NAME:?}]\n",
-        stage.path("state"),
-        ca.stage.path("pebble.pem"),
-        stage.path("agent.sock"),
-        stage.path("admin.sock"),
-        stage.path("live"),
-    )
+/// Three instances with shifted priorities, and unicast between the nodes.
+fn configuration(number: usize) -> String {
+    let mut text = "global_defs {\n  vrrp_version 3\n  enable_script_security\n}\n".to_owned();
+    for (instance, address) in VIRTUAL.iter().enumerate() {
+        let distance = (number + SIZE - instance) % SIZE;
+        let priority = 200 - 50 * distance;
+        let peers = (0..SIZE)
+            .filter(|other| *other != number)
+            .map(|other| OWN[other]);
+        let peers = Vec::from_iter(peers).join("\n    ");
+        text.push_str(&format!(
+            "vrrp_instance name_{instance} {{\n  state BACKUP\n  interface eth0\n  \
+             virtual_router_id {}\n  priority {priority}\n  advert_int 0.2\n  \
+             unicast_src_ip {}\n  unicast_peer {{\n    {peers}\n  }}\n  \
+             virtual_ipaddress {{\n    {address}/64\n  }}\n}}\n",
+            instance + 51,
+            OWN[number],
+        ));
+    }
+    text
 }
-
-impl Ca {
-    /// Starts DNS and the CA.
-    fn start(
-        switch: &Switch,
-        release: &Release,
-        root: PathBuf,
-        options: &Options,
-    ) -> Result<(Self, Dns), String> {
-        let mut stage = Stage::within(release, &root)?;
-        let netns = Netns::new("netns", &root)?;
-        switch.plug("ca", &netns, &format!("{CA}/64"))?;
-        stage.door = Some(netns.door());
-        (stage.http, stage.https) = (80, 443);
-        let dns = stage.enter(|| Dns::start((CA, 53).into()))??;
-        pebble::make_certificate(&root, &CA.to_string())?;
-        let listen = [ACME_PORT, ACME_PORT + 1].map(|port| format!("[{CA}]:{port}"));
-        let process = pebble::start_ca(&stage, options, &listen, &format!("[{CA}]:53"))?;
-        let mut ca = Self {
-            process,
-            stage,
-            _netns: netns,
-        };
-        until("Pebble", || {
-            ca.process.expect_running()?;
-            let connect = || std::net::TcpStream::connect((CA, ACME_PORT));
-            ca.stage.enter(connect)?.map_err(|error| error.to_string())
-        })?;
-        Ok((ca, dns))
-    }
-
-    /// What it has logged.
-    pub fn log(&self) -> String {
-        self.process.output()
-    }
-
-    /// How many certificates it has issued.
-    pub fn issued(&self) -> usize {
-        self.log().matches("Issued certificate serial").count()
-    }
-}
-
-const ACME_PORT: u16 = 14_000;

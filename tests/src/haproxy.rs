@@ -5,12 +5,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 use std::{env, fs};
 
-use rustix::process::Pid;
-
-use crate::process::{Process, Signal};
+use crate::process::{Process, Signal, send};
 use crate::stage::Stage;
 use crate::wait;
 
@@ -86,6 +85,8 @@ fn release(path: &Path) -> Option<Release> {
 pub struct Haproxy {
     process: Process,
     socket: PathBuf,
+    /// The worker that was stopped by a signal.
+    stopped: Mutex<Option<u32>>,
 }
 
 impl Haproxy {
@@ -94,6 +95,7 @@ impl Haproxy {
         let mut haproxy = Self {
             process,
             socket: stage.path("admin.sock"),
+            stopped: Mutex::new(None),
         };
         wait::until("HAProxy", || {
             haproxy.process.expect_running()?;
@@ -170,34 +172,22 @@ impl Haproxy {
         })
     }
 
-    /// Stops its worker for a moment, or lets it go on.
+    /// Sends a signal to the worker, which carries the traffic.
     ///
     /// # Errors
     ///
-    /// When there is no such process.
-    pub fn signal_worker(worker: u32, signal: Signal) -> Result<(), String> {
-        let pid = i32::try_from(worker).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| format!("{worker} is no process id"))?;
-        rustix::process::kill_process(pid, signal)
-            .map_err(|error| format!("cannot send {signal:?} to worker {worker}: {error}"))
-    }
-
-    /// Asks the master for another worker, without waiting for it.
-    ///
-    /// # Errors
-    ///
-    /// When the master is gone.
-    pub fn ask_for_reload(&self) -> Result<(), String> {
-        self.process.signal(Signal::USR2)
-    }
-
-    /// Kills master and worker, as a power cut does.
-    pub fn kill(mut self) {
-        if let Ok(worker) = self.worker() {
-            // It may have gone with the master of a moment ago.
-            let _ = Self::signal_worker(worker, Signal::KILL);
+    /// When it cannot be sent.
+    pub fn signal_worker(&self, signal: Signal) -> Result<(), String> {
+        // A stopped worker does not tell its process id.
+        let worker = match signal {
+            Signal::CONT => self.stopped.lock().map_err(|e| e.to_string())?.take(),
+            _ => Some(self.worker()?),
+        };
+        let worker = worker.ok_or("no worker was stopped")?;
+        if signal == Signal::STOP {
+            *self.stopped.lock().map_err(|e| e.to_string())? = Some(worker);
         }
-        self.process.kill();
+        send(worker, signal)
     }
 
     /// What it has printed.
@@ -218,8 +208,6 @@ fn command(stage: &Stage) -> Command {
     };
     let http_bind = stage.http_bind.clone();
     let http_bind = http_bind.unwrap_or_else(|| format!("127.0.0.1:{}", stage.http));
-    let https_bind = stage.https_bind.clone();
-    let https_bind = https_bind.unwrap_or_else(|| format!("127.0.0.1:{}", stage.https));
     let mut command = Command::new(&stage.release.path);
     command
         .arg("-f")
@@ -232,7 +220,7 @@ fn command(stage: &Stage) -> Command {
         .env("SPOACME_CHROOT", stage.path("chroot"))
         .env("SPOACME_STATS_SOCKET", stage.path("admin.sock"))
         .env("SPOACME_HTTP_BIND", http_bind)
-        .env("SPOACME_HTTPS_BIND", https_bind)
+        .env("SPOACME_HTTPS_BIND", format!("127.0.0.1:{}", stage.https))
         .env(
             "SPOACME_CERTIFICATES",
             format!("{}/", stage.path("live").display()),
@@ -248,7 +236,7 @@ fn command(stage: &Stage) -> Command {
             .env("SPOACME_NEIGHBOUR_BIND", bind)
             .env("SPOACME_NEIGHBOUR_SERVER", "unix@/neighbour");
     }
-    stage.inside(command)
+    command
 }
 
 impl Drop for Haproxy {

@@ -7,12 +7,6 @@
 //!       ├─ Pebble    the CA, with its challenge test server for DNS
 //!       ├─ Manager   spoacme: the daemon, or one command
 //!       └─ Client    HTTP and TLS as a visitor
-//!
-//! Fleet ── Node × 3   a stage in a network namespace of its own: HAProxy with
-//!       │             neighbours, agent, manager, keepalived, and its journal
-//!       ├─ Ca         Pebble in another namespace
-//!       ├─ Dns        beside it
-//!       └─ Switch     between them, with cables to pull
 //! ```
 
 pub mod agent;
@@ -21,7 +15,6 @@ pub mod fleet;
 pub mod haproxy;
 pub mod http;
 pub mod journal;
-pub mod keepalived;
 pub mod mail;
 pub mod manager;
 pub mod neighbour;

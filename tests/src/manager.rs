@@ -45,15 +45,6 @@ impl<'a> Manager<'a> {
         Ok(manager)
     }
 
-    /// The manager of a stage that has a `spoacme.toml` already.
-    pub(crate) fn of(stage: &'a Stage) -> Self {
-        Self {
-            stage,
-            dns: 53,
-            names: Vec::new(),
-        }
-    }
-
     /// Writes the configuration, with a CA of that directory and root.
     ///
     /// # Errors
@@ -264,7 +255,7 @@ fn spoacme<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S
         // What stories quote is what people read.
         .env("SPOACME_LOG_FORMAT", "human")
         .args(arguments);
-    stage.inside(command)
+    command
 }
 
 fn end(mut command: Command) -> Result<Ended, String> {

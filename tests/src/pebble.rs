@@ -1,6 +1,7 @@
 //! Pebble, the CA, with its challenge test server for DNS.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,6 +25,10 @@ pub struct Options {
     pub chain_length: u32,
     /// How many of a hundred good nonces it rejects.
     pub nonces_rejected_percent: u32,
+    /// The IP address by which it is known.
+    pub address: String,
+    /// The DNS server that it asks, if not one of its own.
+    pub dns: Option<SocketAddr>,
 }
 
 impl Default for Options {
@@ -33,15 +38,19 @@ impl Default for Options {
             validation_delay_seconds: 0,
             chain_length: 1,
             nonces_rejected_percent: 5,
+            address: LOOPBACK.to_owned(),
+            dns: None,
         }
     }
 }
+
+const LOOPBACK: &str = "127.0.0.1";
 
 /// A running CA.
 #[derive(Debug)]
 pub struct Pebble {
     process: Process,
-    _dns: Process,
+    _dns: Option<Process>,
     dns_management: u16,
     options: Options,
     dns_port: u16,
@@ -54,10 +63,16 @@ impl Pebble {
     pub(crate) fn start(stage: &Stage, options: &Options) -> Result<Self, String> {
         let (port, management, dns_port) = (ports::free()?, ports::free()?, ports::free()?);
         let dns_management = ports::free()?;
-        let _dns = start_dns(stage, dns_port, dns_management)?;
-        let root = make_certificate(stage.root(), "127.0.0.1")?;
-        let listen = [port, management].map(|port| format!("127.0.0.1:{port}"));
-        let process = start_ca(stage, options, &listen, &format!("127.0.0.1:{dns_port}"))?;
+        let _dns = match options.dns {
+            Some(_) => None,
+            None => Some(start_dns(stage, dns_port, dns_management)?),
+        };
+        let root = make_certificate(stage.root(), &options.address)?;
+        stage.write(
+            "pebble.json",
+            &configuration(stage, options, port, management),
+        )?;
+        let process = start_ca(stage, options, dns_port)?;
         let options = options.clone();
         let mut pebble = Self {
             process,
@@ -80,9 +95,7 @@ impl Pebble {
     /// When it does not come up again.
     pub fn restart(&mut self, stage: &Stage) -> Result<(), String> {
         self.process.kill();
-        let listen = [self.port, self.management].map(|port| format!("127.0.0.1:{port}"));
-        let dns = format!("127.0.0.1:{}", self.dns_port);
-        self.process = start_ca(stage, &self.options, &listen, &dns)?;
+        self.process = start_ca(stage, &self.options, self.dns_port)?;
         self.wait()
     }
 
@@ -126,7 +139,12 @@ impl Pebble {
 
     /// The URL of its directory.
     pub fn directory(&self) -> String {
-        format!("https://127.0.0.1:{}/dir", self.port)
+        let address = &self.options.address;
+        let host = match address.contains(':') {
+            true => format!("[{address}]"),
+            false => address.clone(),
+        };
+        format!("https://{host}:{}/dir", self.port)
     }
 
     /// The root that vouches for its own TLS certificate, not for those that
@@ -146,20 +164,14 @@ impl Pebble {
     }
 }
 
-/// Starts the CA alone, which listens at the two addresses, ACME first, and
-/// asks DNS at a third one. Its TLS certificate is there.
-pub(crate) fn start_ca(
-    stage: &Stage,
-    options: &Options,
-    listen: &[String; 2],
-    dns: &str,
-) -> Result<Process, String> {
-    stage.write("pebble.json", &configuration(stage, options, listen))?;
+fn start_ca(stage: &Stage, options: &Options, dns_port: u16) -> Result<Process, String> {
+    let own = format!("127.0.0.1:{dns_port}");
+    let dns = options.dns.map_or(own, |address| address.to_string());
     let mut command = Command::new(program("pebble"));
     command
         .arg("-config")
         .arg(stage.path("pebble.json"))
-        .args(["-strict", "-dnsserver", dns])
+        .args(["-strict", "-dnsserver", &dns])
         .env("PEBBLE_AUTHZREUSE", "0")
         .env("PEBBLE_CHAIN_LENGTH", options.chain_length.to_string())
         .env(
@@ -174,7 +186,7 @@ pub(crate) fn start_ca(
             options.validation_delay_seconds.to_string(),
         );
     }
-    Process::start("pebble", stage.root(), &mut stage.inside(command))
+    Process::start("pebble", stage.root(), &mut command)
 }
 
 /// A program of the newest Pebble found.
@@ -225,11 +237,14 @@ fn start_dns(stage: &Stage, port: u16, management: u16) -> Result<Process, Strin
     Ok(process)
 }
 
-fn configuration(stage: &Stage, options: &Options, listen: &[String; 2]) -> String {
+fn configuration(stage: &Stage, options: &Options, port: u16, management: u16) -> String {
     let validity = options.validity_seconds;
     json!({ "pebble": {
-        "listenAddress": listen[0],
-        "managementListenAddress": listen[1],
+        "listenAddress": match options.address.as_str() {
+            LOOPBACK => format!("127.0.0.1:{port}"),
+            _ => format!("[::]:{port}"),
+        },
+        "managementListenAddress": format!("127.0.0.1:{management}"),
         "certificate": stage.path("pebble.pem"),
         "privateKey": stage.path("pebble.key"),
         "httpPort": stage.http,
@@ -244,8 +259,8 @@ fn configuration(stage: &Stage, options: &Options, listen: &[String; 2]) -> Stri
     .to_string()
 }
 
-/// Pebble's own TLS certificate, for `address`; it is its own root.
-pub(crate) fn make_certificate(directory: &Path, address: &str) -> Result<PathBuf, String> {
+/// Pebble's own TLS certificate; it is its own root.
+fn make_certificate(directory: &Path, address: &str) -> Result<PathBuf, String> {
     let names = [address.to_owned(), "localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
     let path = directory.join("pebble.pem");

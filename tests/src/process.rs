@@ -61,11 +61,6 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Whether it runs still.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
     /// Fails if it has ended, with the end of what it printed.
     ///
     /// # Errors
@@ -126,20 +121,13 @@ impl Process {
     ///
     /// When it does not come.
     pub fn wait(&mut self) -> Result<ExitStatus, String> {
-        self.wait_within(Duration::from_secs(10))
-    }
-
-    /// Waits for the end, for `patience` at most.
-    ///
-    /// # Errors
-    ///
-    /// When it does not come.
-    pub fn wait_within(&mut self, patience: Duration) -> Result<ExitStatus, String> {
         let what = format!("the end of {}", self.name);
-        wait::until_within(patience, &what, || match self.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            Ok(None) => Err("still running".to_owned()),
-            Err(error) => Err(error.to_string()),
+        wait::until_within(Duration::from_secs(10), &what, || {
+            match self.child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                Ok(None) => Err("still running".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
         })
     }
 
@@ -149,6 +137,17 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal to a process that is not our child.
+///
+/// # Errors
+///
+/// When it cannot be sent.
+pub fn send(id: u32, signal: Signal) -> Result<(), String> {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    let id = id.ok_or("no process id")?;
+    rustix::process::kill_process(id, signal).map_err(|error| format!("{id:?}: {error}"))
 }
 
 /// `command`, killed when its parent dies (`PR_SET_PDEATHSIG`, prctl(2)).

@@ -3,14 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::agent::Agent;
 use crate::haproxy::{Haproxy, Release};
 use crate::manager::Manager;
-use crate::netns::Door;
 use crate::pebble::{self, Pebble};
 use crate::ports;
 
@@ -31,10 +29,6 @@ pub struct Stage {
     pub agent_server: String,
     /// Where the plain HTTP frontend binds, if not at its port of 127.0.0.1.
     pub http_bind: Option<String>,
-    /// Likewise the TLS frontend.
-    pub https_bind: Option<String>,
-    /// The network namespace that programs run in, if not this one.
-    pub door: Option<Door>,
     /// HAProxy's configuration, if not a shipped one.
     pub configuration: Option<PathBuf>,
     /// The other load balancers: none or two, as `IP:PORT`.
@@ -83,8 +77,6 @@ impl Stage {
             agent_listen: format!("unix:{}", root.join("chroot/spoacme/spop.sock").display()),
             agent_server: "unix@/spoacme/spop.sock".to_owned(),
             http_bind: None,
-            https_bind: None,
-            door: None,
             configuration: None,
             neighbours: Vec::new(),
             root,
@@ -111,26 +103,6 @@ impl Stage {
         let path = self.path(name);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(path)
-    }
-
-    /// `command`, to be run where this stage is on the network.
-    pub fn inside(&self, command: Command) -> Command {
-        match &self.door {
-            Some(door) => door.inside(&command),
-            None => command,
-        }
-    }
-
-    /// Does `work` where this stage is on the network.
-    ///
-    /// # Errors
-    ///
-    /// When its namespace is gone.
-    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
-        match &self.door {
-            Some(door) => door.enter(work),
-            None => Ok(work()),
-        }
     }
 
     /// Starts HAProxy with the shipped configuration.

@@ -1,7 +1,7 @@
 //! TLS as a visitor: handshakes, and a visitor who never stops making them.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,20 +20,11 @@ use x509_parser::extensions::GeneralName;
 ///
 /// When there is no handshake.
 pub fn chain(port: u16, name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    chain_at((Ipv4Addr::LOCALHOST, port).into(), name)
-}
-
-/// The chain that any address serves for `name`, leaf first.
-///
-/// # Errors
-///
-/// When there is no handshake.
-pub fn chain_at(address: SocketAddr, name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let handshake = || -> io::Result<_> {
         let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let mut connection =
             ClientConnection::new(Arc::new(config()), server).map_err(io::Error::other)?;
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         while connection.is_handshaking() {
             connection.complete_io(&mut stream)?;
@@ -43,7 +34,7 @@ pub fn chain_at(address: SocketAddr, name: &str) -> Result<Vec<CertificateDer<'s
             .ok_or(ErrorKind::InvalidData)?;
         Ok(chain.iter().map(|der| der.clone().into_owned()).collect())
     };
-    handshake().map_err(|error| format!("handshake with {address} for {name}: {error}"))
+    handshake().map_err(|error| format!("handshake with port {port} for {name}: {error}"))
 }
 
 /// The leaf that a port of the loopback serves for `name`.

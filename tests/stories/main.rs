@@ -32,12 +32,12 @@ const STORIES: [&[Story]; 11] = [
     many::STORIES,
     check::STORIES,
     alerts::STORIES,
+    fleet::STORIES,
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
     restart::STORIES,
     bad_days::STORIES,
-    fleet::STORIES,
 ];
 
 fn main() -> ExitCode {
@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     check::print_confusion();
+    fleet::print_table();
     matrix.print(&releases);
     conclusion.exit_code()
 }
