@@ -1,26 +1,42 @@
 //! Machines on one cable: network namespaces and a switch between them.
+//!
+//! The namespaces have no names, so that there is nothing to be left over:
+//! each lives as long as the process that holds it, which the kernel kills
+//! with the thread that has started it, even when that is killed itself.
+//! `nsenter --target PID --net` looks into one, by the process id of its
+//! `sleep infinity`.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::{self, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::wait::{ensure, until};
 
 /// A cable that machines are plugged into.
 #[derive(Debug)]
 pub struct Network {
-    switch: String,
-    machines: Vec<String>,
+    switch: Namespace,
+    holders: Vec<Process>,
+    directory: TempDir,
 }
 
 /// A machine of a [`Network`].
 #[derive(Clone, Debug)]
 pub struct Machine {
-    name: String,
-    switch: String,
+    own: Namespace,
+    switch: Namespace,
     port: String,
+}
+
+/// A network namespace, by the process that holds it.
+#[derive(Clone, Copy, Debug)]
+struct Namespace {
+    holder: u32,
 }
 
 /// Puts the calling thread back where it was when dropped. What the thread
@@ -30,27 +46,26 @@ pub struct Inside {
     outside: File,
 }
 
-static NETWORKS: AtomicUsize = AtomicUsize::new(0);
-
 impl Network {
-    /// A switch without machines. What a killed run has left is removed.
+    /// A switch without machines.
     ///
     /// # Errors
     ///
     /// When the system lets us not: it takes root.
     pub fn new() -> Result<Self, String> {
-        sweep();
-        let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
-        let switch = format!("{PREFIX}{}-{number}", process::id());
-        let network = Self {
+        let directory = tempfile::Builder::new().prefix("spoacme-net-").tempdir();
+        let directory = directory.map_err(|error| format!("no temporary directory: {error}"))?;
+        let mut holders = Vec::new();
+        let switch = Namespace::new(&directory, &mut holders)?;
+        // It floods multicast: snooping lives on a querier's questions, and
+        // nobody here asks.
+        switch.ip("link add br0 type bridge mcast_snooping 0")?;
+        switch.ip("link set br0 up")?;
+        Ok(Self {
             switch,
-            machines: Vec::new(),
-        };
-        let switch = &network.switch;
-        ip(&["netns", "add", switch])?;
-        ip(&["-n", switch, "link", "add", "br0", "type", "bridge"])?;
-        ip(&["-n", switch, "link", "set", "br0", "up"])?;
-        Ok(network)
+            holders,
+            directory,
+        })
     }
 
     /// A machine with `address`, such as `fd00::1/64`, on its `eth0`.
@@ -59,33 +74,23 @@ impl Network {
     ///
     /// When the system refuses.
     pub fn machine(&mut self, address: &str) -> Result<Machine, String> {
-        let number = self.machines.len();
+        let port = format!("port{}", self.holders.len());
+        let own = Namespace::new(&self.directory, &mut self.holders)?;
         let machine = Machine {
-            name: format!("{}-{number}", self.switch),
-            switch: self.switch.clone(),
-            port: format!("port{number}"),
+            own,
+            switch: self.switch,
+            port,
         };
-        let Machine { name, switch, port } = &machine;
-        ip(&["netns", "add", name])?;
-        self.machines.push(name.clone());
-        ip(&[
-            "link", "add", port, "netns", switch, "type", "veth", "peer", "name", "eth0", "netns",
-            name,
-        ])?;
-        ip(&["-n", switch, "link", "set", port, "master", "br0", "up"])?;
-        ip(&["-n", name, "link", "set", "lo", "up"])?;
-        ip(&["-n", name, "link", "set", "eth0", "up"])?;
-        ip(&["-n", name, "addr", "add", address, "dev", "eth0", "nodad"])?;
+        let Machine { switch, port, .. } = &machine;
+        let holder = own.holder;
+        switch.ip(&format!(
+            "link add {port} type veth peer name eth0 netns {holder}"
+        ))?;
+        switch.ip(&format!("link set {port} master br0 up"))?;
+        own.ip("link set lo up")?;
+        own.ip("link set eth0 up")?;
+        own.ip(&format!("addr add {address} dev eth0 nodad"))?;
         Ok(machine)
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for name in self.machines.iter().chain([&self.switch]) {
-            // Whoever is left in it keeps it alive, nameless, until they end.
-            let _ = ip(&["netns", "del", name]);
-        }
     }
 }
 
@@ -96,12 +101,7 @@ impl Machine {
     ///
     /// When the system refuses.
     pub fn enter(&self) -> Result<Inside, String> {
-        let open =
-            |path: PathBuf| File::open(&path).map_err(|e| format!("{}: {e}", path.display()));
-        let outside = open("/proc/thread-self/ns/net".into())?;
-        let inside = open(PathBuf::from("/run/netns").join(&self.name))?;
-        join(&inside)?;
-        Ok(Inside { outside })
+        self.own.enter()
     }
 
     /// Pulls its cable, or plugs it in again.
@@ -111,13 +111,12 @@ impl Machine {
     /// When the system refuses.
     pub fn plug(&self, is_in: bool) -> Result<(), String> {
         let state = if is_in { "up" } else { "down" };
-        ip(&["-n", &self.switch, "link", "set", &self.port, state])
+        self.switch.ip(&format!("link set {} {state}", self.port))
     }
 
     /// Takes an address from it, if it has it.
     pub fn forget(&self, address: &str) {
-        let address = format!("{address}/64");
-        let _ = ip(&["-n", &self.name, "addr", "del", &address, "dev", "eth0"]);
+        let _ = self.own.ip(&format!("addr del {address}/64 dev eth0"));
     }
 
     /// Whether one of its addresses is `address`.
@@ -126,8 +125,60 @@ impl Machine {
     ///
     /// When the system does not say.
     pub fn has(&self, address: &str) -> Result<bool, String> {
-        let text = output(&["-n", &self.name, "-o", "addr", "show"])?;
+        let text = self.own.output("-o addr show")?;
         Ok(text.contains(&format!(" {address}/")))
+    }
+}
+
+impl Namespace {
+    fn new(directory: &TempDir, holders: &mut Vec<Process>) -> Result<Self, String> {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--", "sleep", "infinity"]);
+        let name = format!("holder-{}", holders.len());
+        let mut process = Process::start(&name, directory.path(), &mut command)?;
+        let namespace = Self {
+            holder: process.id(),
+        };
+        // It is setpriv and then unshare before it is in a namespace of its own.
+        let ours = fs::read_link("/proc/thread-self/ns/net").map_err(|e| e.to_string())?;
+        until("a network namespace", || {
+            process.expect_running()?;
+            let theirs = fs::read_link(namespace.path()).map_err(|e| e.to_string())?;
+            ensure(theirs != ours, "it is still ours")
+        })?;
+        holders.push(process);
+        Ok(namespace)
+    }
+
+    fn path(self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.holder).into()
+    }
+
+    fn enter(self) -> Result<Inside, String> {
+        let open =
+            |path: PathBuf| File::open(&path).map_err(|e| format!("{}: {e}", path.display()));
+        let outside = open("/proc/thread-self/ns/net".into())?;
+        join(&open(self.path())?)?;
+        Ok(Inside { outside })
+    }
+
+    fn ip(self, arguments: &str) -> Result<(), String> {
+        self.output(arguments).map(drop)
+    }
+
+    /// What ip(8) says of `arguments`, which spaces separate.
+    fn output(self, arguments: &str) -> Result<String, String> {
+        let _inside = self.enter()?;
+        let output = Command::new("ip")
+            .args(arguments.split(' '))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("ip: {error}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("ip {arguments}: {said}"))
     }
 }
 
@@ -143,38 +194,4 @@ impl Drop for Inside {
 fn join(namespace: &File) -> Result<(), String> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| format!("setns: {error}"))
-}
-
-/// Before the process id of the run that made it.
-const PREFIX: &str = "spoacme-test-";
-
-/// Removes the namespaces of runs that are no more.
-fn sweep() {
-    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        let id = rest.split('-').next().unwrap_or_default();
-        if !PathBuf::from("/proc").join(id).exists() {
-            let _ = ip(&["netns", "del", &name]);
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> Result<(), String> {
-    output(arguments).map(drop)
-}
-
-fn output(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("ip: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("ip {}: {said}", arguments.join(" ")))
 }
