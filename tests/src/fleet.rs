@@ -363,7 +363,7 @@ fn configuration(number: usize) -> String {
             "vrrp_instance name_{instance} {{\n  state BACKUP\n  interface eth0\n  \
              virtual_router_id {}\n  priority {priority}\n  advert_int 0.2\n  \
              unicast_src_ip {}\n  unicast_peer {{\n    {peers}\n  }}\n  \
-             virtual_ipaddress {{\n    {address}/64\n  }}\n}}\n",
+             virtual_ipaddress {{\n    {address}/128\n  }}\n}}\n",
             instance + 51,
             OWN[number],
         ));

@@ -116,7 +116,7 @@ impl Machine {
 
     /// Takes an address from it, if it has it.
     pub fn forget(&self, address: &str) {
-        let _ = self.own.ip(&format!("addr del {address}/64 dev eth0"));
+        let _ = self.own.ip(&format!("addr del {address}/128 dev eth0"));
     }
 
     /// Whether one of its addresses is `address`.
