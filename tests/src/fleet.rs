@@ -113,6 +113,10 @@ impl Fleet {
                 ensure(owners == 1, format!("{address} has {owners} owners"))?;
             }
             Ok::<_, String>(())
+        })
+        .map_err(|error| {
+            let logs = self.nodes.iter().map(Node::keepalived_log);
+            format!("{error}\n{}", Vec::from_iter(logs).join("\n"))
         })?;
         self.nodes.iter().try_for_each(Node::wait)
     }
@@ -209,6 +213,14 @@ impl Node {
     ///
     /// When it cannot be started.
     pub fn start_keepalived(&mut self) -> Result<(), String> {
+        // One that was killed has left its addresses, and files with process
+        // ids that are taken again.
+        for file in ["keepalived.pid", "vrrp.pid"] {
+            let _ = std::fs::remove_file(self.stage.path(file));
+        }
+        VIRTUAL
+            .iter()
+            .for_each(|address| self.machine.forget(address));
         let _inside = self.machine.enter()?;
         let file = self
             .stage
@@ -247,6 +259,15 @@ impl Node {
     /// Ends keepalived without a word to the others.
     pub fn kill_keepalived(&mut self) {
         self.keepalived = None;
+    }
+
+    /// The end of what keepalived has said.
+    fn keepalived_log(&self) -> String {
+        let log = std::fs::read_to_string(self.stage.path("keepalived.log")).unwrap_or_default();
+        let end = log.lines().rev().take(LOG_SHOWN).map(str::to_owned);
+        let mut lines = Vec::from_iter(end);
+        lines.reverse();
+        format!("node {}:\n{}", self.number, lines.join("\n"))
     }
 
     /// Cuts its power: nothing of it runs, and its cable is dead.
@@ -314,6 +335,9 @@ impl Node {
         Ok(own.filter_map(count).sum())
     }
 }
+
+/// In lines, of a log.
+const LOG_SHOWN: usize = 25;
 
 /// Columns of `show stat` (management manual §9.1).
 const STATUS: usize = 17;

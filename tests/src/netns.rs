@@ -114,6 +114,12 @@ impl Machine {
         ip(&["-n", &self.switch, "link", "set", &self.port, state])
     }
 
+    /// Takes an address from it, if it has it.
+    pub fn forget(&self, address: &str) {
+        let address = format!("{address}/64");
+        let _ = ip(&["-n", &self.name, "addr", "del", &address, "dev", "eth0"]);
+    }
+
     /// Whether one of its addresses is `address`.
     ///
     /// # Errors
