@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::agent::Agent;
 use crate::dns::Dns;
 use crate::haproxy::{Haproxy, Release};
+use crate::journal::{Journal, Request};
 use crate::manager::{Ended, command};
 use crate::netns::{Inside, Machine, Network};
 use crate::pebble::{Options, Pebble};
@@ -50,6 +51,7 @@ pub struct Node {
     pub haproxy: Option<Haproxy>,
     /// Its agent, while it runs.
     pub agent: Option<Agent>,
+    journal: Journal,
     keepalived: Option<Process>,
     number: usize,
 }
@@ -128,6 +130,41 @@ impl Fleet {
             .position(|node| node.machine.has(address).unwrap_or(false))
     }
 
+    /// What the CA itself has asked of each load balancer since
+    /// [`forget`](Self::forget). Self-tests ask likewise, but from elsewhere.
+    pub fn validations(&self) -> [Vec<Request>; SIZE] {
+        std::array::from_fn(|number| {
+            let mut requests = self.nodes[number].journal.challenges();
+            requests.retain(|request| request.client == CA);
+            requests
+        })
+    }
+
+    /// How many of the CA's requests were answered with the key authorization
+    /// by the load balancer that was asked, and by a neighbour of it.
+    pub fn validated(&self) -> (usize, usize) {
+        let mut asked = self.validations().concat();
+        asked.retain(|request| request.status == 200);
+        let alone = asked.iter().filter(|request| request.server == NO_SERVER);
+        let alone = alone.count();
+        (alone, asked.len() - alone)
+    }
+
+    /// Forgets what was asked so far.
+    pub fn forget(&self) {
+        self.nodes.iter().for_each(|node| node.journal.clear());
+    }
+
+    /// What every HAProxy was asked, for whoever looks for a cause.
+    pub fn tell(&self) -> String {
+        let of = |node: &Node| {
+            let requests = node.journal.challenges();
+            let lines = requests.iter().map(|r| format!("\n  {r}"));
+            format!("load balancer {}:{}", node.number, String::from_iter(lines))
+        };
+        Vec::from_iter(self.nodes.iter().map(of)).join("\n")
+    }
+
     /// How many challenges have been answered by a neighbour.
     ///
     /// # Errors
@@ -174,6 +211,7 @@ impl Node {
         let mut node = Self {
             agent: None,
             haproxy: None,
+            journal: Journal::open(&stage.path("chroot"))?,
             keepalived: None,
             machine,
             stage,
@@ -338,6 +376,9 @@ impl Node {
 
 /// In lines, of a log.
 const LOG_SHOWN: usize = 25;
+
+/// What HAProxy logs as the server if it has answered by itself.
+const NO_SERVER: &str = "<NOSRV>";
 
 /// Columns of `show stat` (management manual §9.1).
 const STATUS: usize = 17;

@@ -1,5 +1,6 @@
 //! What HAProxy logs: the socket `/dev/log` of its chroot.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +26,8 @@ struct Shared {
 /// A request that HAProxy has answered, from its `option httplog`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Request {
+    /// When it came, by HAProxy's clock.
+    pub date: String,
     /// Who has asked: an address.
     pub client: String,
     /// The frontend.
@@ -33,10 +36,33 @@ pub struct Request {
     pub backend: String,
     /// The server that answered, or `<NOSRV>` for HAProxy itself.
     pub server: String,
+    /// Milliseconds: for the head, in queues, to connect, for the answer, in all.
+    pub timers: String,
     /// The status.
     pub status: u16,
+    /// How the session ended, such as `SC--`.
+    pub termination: String,
     /// The method, path and version.
     pub line: String,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            client,
+            frontend,
+            backend,
+            server,
+            ..
+        } = self;
+        let (timers, status, termination) = (&self.timers, self.status, &self.termination);
+        let line = &self.line;
+        write!(
+            f,
+            "{} {client} {frontend} {backend}/{server} {timers} {status} {termination} {line}",
+            self.date
+        )
+    }
 }
 
 impl Journal {
@@ -112,17 +138,22 @@ fn parse(line: &str) -> Option<Request> {
     let (_, rest) = line.split_once("]: ")?;
     let mut words = rest.split_whitespace();
     let (client, _port) = words.next()?.rsplit_once(':')?;
-    let _date = words.next()?;
+    let date = words.next()?.to_owned();
     let frontend = words.next()?.trim_end_matches('~').to_owned();
     let (backend, server) = words.next()?.split_once('/')?;
-    let _timers = words.next()?;
+    let timers = words.next()?.to_owned();
     let status = words.next()?.parse().ok()?;
+    // Bytes and two captured cookies come first.
+    let termination = words.nth(3)?.to_owned();
     Some(Request {
+        date,
         client: client.to_owned(),
         frontend,
         backend: backend.to_owned(),
         server: server.to_owned(),
+        timers,
         status,
+        termination,
         line: rest.split('"').nth(1)?.to_owned(),
     })
 }
@@ -140,7 +171,9 @@ mod tests {
         assert_eq!(request.client, "2001:db8::ca");
         assert_eq!(request.backend, "acme-challenge");
         assert_eq!(request.server, "neighbours");
+        assert_eq!(request.timers, "10/0/30/69/109");
         assert_eq!(request.status, 200);
+        assert_eq!(request.termination, "----");
         assert_eq!(request.line, "GET /.well-known/acme-challenge/x HTTP/1.1");
     }
 

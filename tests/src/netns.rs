@@ -119,12 +119,6 @@ impl Machine {
         let _ = self.own.ip(&format!("addr del {address}/128 dev eth0"));
     }
 
-    /// Takes an address from it, if it has it.
-    pub fn forget(&self, address: &str) {
-        let address = format!("{address}/64");
-        let _ = ip(&["-n", &self.name, "addr", "del", &address, "dev", "eth0"]);
-    }
-
     /// Whether one of its addresses is `address`.
     ///
     /// # Errors

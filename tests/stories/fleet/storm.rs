@@ -51,6 +51,7 @@ pub(crate) fn tell(release: &Release) -> Result<(), String> {
         let issuer = random.below(SIZE);
         let struck = (issuer + 1 + random.below(SIZE - 1)) % SIZE;
         let fault = FAULTS[random.below(FAULTS.len())];
+        fleet.forget();
         let (took, said) = issue_during(&mut fleet, issuer, struck, fault)?;
         let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
         table
@@ -58,9 +59,12 @@ pub(crate) fn tell(release: &Release) -> Result<(), String> {
             .or_default()
             .push(said.is_none().then_some(took));
         drop(table);
-        failed.extend(
-            said.map(|said| format!("{number}: {fault:?} of {struck}, {issuer} issues: {said}")),
-        );
+        failed.extend(said.map(|said| {
+            format!(
+                "{number}: {fault:?} of {struck}, {issuer} issues: {said}\n{}",
+                fleet.tell()
+            )
+        }));
         mend(&mut fleet, struck)?;
     }
     ensure(failed.is_empty(), failed.join("\n"))
