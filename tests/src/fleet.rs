@@ -37,6 +37,7 @@ pub struct Fleet {
     pub dns: Dns,
     // Dropped last: what runs on the machines ends first.
     _ca: Stage,
+    ca_machine: Machine,
     _network: Network,
 }
 
@@ -77,6 +78,7 @@ impl Fleet {
             pebble,
             dns,
             _ca: ca,
+            ca_machine,
             _network: network,
         };
         fleet.wait()?;
@@ -128,6 +130,15 @@ impl Fleet {
         self.nodes
             .iter()
             .position(|node| node.machine.has(address).unwrap_or(false))
+    }
+
+    /// Moves the calling thread to where the CA is.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn enter_ca(&self) -> Result<Inside, String> {
+        self.ca_machine.enter()
     }
 
     /// What the CA itself has asked of each load balancer since
@@ -221,6 +232,34 @@ impl Node {
         node.start_haproxy()?;
         node.start_keepalived()?;
         Ok(node)
+    }
+
+    /// Where its plain HTTP frontend is, at its own address.
+    ///
+    /// # Errors
+    ///
+    /// Never, as long as this file names addresses.
+    pub fn http(&self) -> Result<SocketAddr, String> {
+        let own = OWN[self.number].parse();
+        own.map(|own| SocketAddr::new(own, self.stage.http))
+            .map_err(|error| format!("{error}"))
+    }
+
+    /// What its health checks say of its neighbours: `UP`, `DOWN`, or between.
+    ///
+    /// # Errors
+    ///
+    /// When HAProxy does not answer.
+    pub fn neighbours(&self) -> Result<[String; SIZE - 1], String> {
+        let haproxy = self.haproxy.as_ref().ok_or("no HAProxy")?;
+        let stats = haproxy.runtime("show stat")?;
+        let status = |number| {
+            let server = format!("acme-neighbour-{number}-alone,neighbour,");
+            let line = stats.lines().find(|line| line.starts_with(&server));
+            let status = line.and_then(|line| line.split(',').nth(STATUS));
+            status.unwrap_or_default().to_owned()
+        };
+        Ok([status(1), status(2)])
     }
 
     /// Starts the agent.

@@ -1,8 +1,11 @@
 //! Plain HTTP, one request per connection.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+/// For a connection, and for its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +25,18 @@ pub struct Answer {
 /// When there is no well-formed answer within ten seconds.
 pub fn get(port: u16, host: &str, path: &str) -> Result<Answer, String> {
     request(port, "GET", host, path)
+}
+
+/// Sends `GET path` with `Host: host` to any address.
+///
+/// # Errors
+///
+/// When there is no well-formed answer within ten seconds.
+pub fn get_at(address: SocketAddr, host: &str, path: &str) -> Result<Answer, String> {
+    send_to(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+    )
 }
 
 /// Sends `GET path` with one more header line.
@@ -60,7 +75,11 @@ pub fn post(port: u16, path: &str, body: &str) -> Result<Answer, String> {
 }
 
 fn send(port: u16, request: &str) -> Result<Answer, String> {
-    let text = exchange(port, request).map_err(|error| format!("port {port}: {error}"))?;
+    send_to((Ipv4Addr::LOCALHOST, port).into(), request)
+}
+
+fn send_to(address: SocketAddr, request: &str) -> Result<Answer, String> {
+    let text = exchange(address, request).map_err(|error| format!("{address}: {error}"))?;
     let (head, body) = text
         .split_once("\r\n\r\n")
         .ok_or_else(|| format!("no head in {text:?}"))?;
@@ -75,9 +94,9 @@ fn send(port: u16, request: &str) -> Result<Answer, String> {
     })
 }
 
-fn exchange(port: u16, request: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+fn exchange(address: SocketAddr, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     // In one piece: two would wait for each other's acknowledgement.
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();
