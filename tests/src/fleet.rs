@@ -350,6 +350,8 @@ fn placeholder() -> Result<String, String> {
 }
 
 /// Three instances with shifted priorities, and unicast between the nodes.
+/// keepalived gives an IPv6 address of length 128 no preferred life, so that no
+/// connection goes out from it, to be lost when the address moves.
 fn configuration(number: usize) -> String {
     let mut text = "global_defs {\n  vrrp_version 3\n  enable_script_security\n}\n".to_owned();
     for (instance, address) in VIRTUAL.iter().enumerate() {
@@ -363,7 +365,7 @@ fn configuration(number: usize) -> String {
             "vrrp_instance name_{instance} {{\n  state BACKUP\n  interface eth0\n  \
              virtual_router_id {}\n  priority {priority}\n  advert_int 0.2\n  \
              unicast_src_ip {}\n  unicast_peer {{\n    {peers}\n  }}\n  \
-             virtual_ipaddress {{\n    {address}/64\n  }}\n}}\n",
+             virtual_ipaddress {{\n    {address}/128\n  }}\n}}\n",
             instance + 51,
             OWN[number],
         ));

@@ -114,9 +114,9 @@ impl Machine {
         ip(&["-n", &self.switch, "link", "set", &self.port, state])
     }
 
-    /// Takes an address from it, if it has it.
+    /// Takes an address of length 128 from it, if it has it.
     pub fn forget(&self, address: &str) {
-        let address = format!("{address}/64");
+        let address = format!("{address}/128");
         let _ = ip(&["-n", &self.name, "addr", "del", &address, "dev", "eth0"]);
     }
 
