@@ -2,8 +2,9 @@
 //! keepalived, each the first owner of one of three virtual addresses; and a
 //! fourth machine with the CA and the DNS server, which rotates the addresses.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::dns::Dns;
@@ -100,21 +101,23 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every virtual address has one owner, and every load
-    /// balancer answers for its agent and knows its neighbours to be up.
+    /// Waits until every virtual address is at its first owner and nowhere
+    /// else, and every load balancer answers for its agent, knows its
+    /// neighbours to be up, and can reach them.
     ///
     /// # Errors
     ///
     /// When that does not come about.
     pub fn wait(&self) -> Result<(), String> {
         until("the virtual addresses", || {
-            for address in VIRTUAL {
-                let owners = self
-                    .nodes
+            for (first, address) in VIRTUAL.iter().enumerate() {
+                let has = |node: &Node| node.machine.has(address).unwrap_or(false);
+                let owners = Vec::from_iter(self.nodes.iter().map(has));
+                let is_right = owners
                     .iter()
-                    .filter(|n| n.machine.has(address).unwrap_or(false));
-                let owners = owners.count();
-                ensure(owners == 1, format!("{address} has {owners} owners"))?;
+                    .enumerate()
+                    .all(|(n, &has)| has == (n == first));
+                ensure(is_right, format!("owners of {address}: {owners:?}"))?;
             }
             Ok::<_, String>(())
         })
@@ -122,7 +125,22 @@ impl Fleet {
             let logs = self.nodes.iter().map(Node::keepalived_log);
             format!("{error}\n{}", Vec::from_iter(logs).join("\n"))
         })?;
-        self.nodes.iter().try_for_each(Node::wait)
+        self.nodes.iter().try_for_each(Node::wait)?;
+        until("the neighbours", || self.expect_within_reach())
+    }
+
+    /// Health checks are some seconds old, and for half a second after a cable
+    /// is plugged in nothing comes through it.
+    fn expect_within_reach(&self) -> Result<(), String> {
+        for from in &self.nodes {
+            let _inside = from.enter()?;
+            for to in &self.nodes {
+                let address = to.http()?;
+                TcpStream::connect_timeout(&address, REACH)
+                    .map_err(|error| format!("{} to {address}: {error}", from.number))?;
+            }
+        }
+        Ok(())
     }
 
     /// Who owns a virtual address.
@@ -413,6 +431,9 @@ impl Node {
     }
 }
 
+/// `timeout connect` of the shipped configuration, for a neighbour.
+const REACH: Duration = Duration::from_millis(250);
+
 /// In lines, of a log.
 const LOG_SHOWN: usize = 25;
 
@@ -430,6 +451,8 @@ fn placeholder() -> Result<String, String> {
 }
 
 /// Three instances with shifted priorities, and unicast between the nodes.
+/// keepalived gives an IPv6 address of length 128 no preferred life, so that no
+/// connection goes out from it, to be lost when the address moves.
 fn configuration(number: usize) -> String {
     let mut text = "global_defs {\n  vrrp_version 3\n  enable_script_security\n}\n".to_owned();
     for (instance, address) in VIRTUAL.iter().enumerate() {

@@ -114,7 +114,7 @@ impl Machine {
         self.switch.ip(&format!("link set {} {state}", self.port))
     }
 
-    /// Takes an address from it, if it has it.
+    /// Takes an address of length 128 from it, if it has it.
     pub fn forget(&self, address: &str) {
         let _ = self.own.ip(&format!("addr del {address}/128 dev eth0"));
     }

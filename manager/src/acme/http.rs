@@ -33,6 +33,10 @@ impl Http {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
+            // A connection from an address that has moved away is dead without
+            // a word: on load balancers, that happens.
+            .http2_keep_alive_interval(ALIVE_INTERVAL)
+            .http2_keep_alive_timeout(ALIVE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .https_only(true);
         if let Some(path) = root {
@@ -116,6 +120,8 @@ enum Fault {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// In bytes. The largest answer is a certificate chain, of some 10 kB.
 const ANSWER_SIZE_MAX: usize = 256 << 10;

@@ -134,18 +134,16 @@ fn mend(fleet: &mut Fleet, struck: usize) -> Result<(), String> {
     fleet.wait()
 }
 
-/// A linear congruential generator (Knuth, MMIX): a seed is enough to tell a
-/// storm again.
+/// SplitMix64 (Steele, Lea, Flood 2014): a seed is enough to tell a storm again.
 struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let high = usize::try_from(self.0 >> 33).unwrap_or_default();
-        high % limit
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) >> 33).unwrap_or_default() % limit
     }
 }
 
