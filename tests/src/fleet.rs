@@ -162,11 +162,7 @@ impl Fleet {
     /// What the CA itself has asked of each load balancer since
     /// [`forget`](Self::forget). Self-tests ask likewise, but from elsewhere.
     pub fn validations(&self) -> [Vec<Request>; SIZE] {
-        std::array::from_fn(|number| {
-            let mut requests = self.nodes[number].journal.challenges();
-            requests.retain(|request| request.client == CA);
-            requests
-        })
+        std::array::from_fn(|number| self.nodes[number].validations())
     }
 
     /// How many of the CA's requests were answered with the key authorization
@@ -261,6 +257,13 @@ impl Node {
         let own = OWN[self.number].parse();
         own.map(|own| SocketAddr::new(own, self.stage.http))
             .map_err(|error| format!("{error}"))
+    }
+
+    /// What the CA itself has asked since [`Fleet::forget`].
+    pub fn validations(&self) -> Vec<Request> {
+        let mut requests = self.journal.challenges();
+        requests.retain(|request| request.client == CA);
+        requests
     }
 
     /// What its health checks say of its neighbours: `UP`, `DOWN`, or between.
@@ -438,7 +441,7 @@ const REACH: Duration = Duration::from_millis(250);
 const LOG_SHOWN: usize = 25;
 
 /// What HAProxy logs as the server if it has answered by itself.
-const NO_SERVER: &str = "<NOSRV>";
+pub const NO_SERVER: &str = "<NOSRV>";
 
 /// Columns of `show stat` (management manual §9.1).
 const STATUS: usize = 17;
