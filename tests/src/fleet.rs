@@ -10,7 +10,7 @@ use crate::agent::Agent;
 use crate::dns::Dns;
 use crate::haproxy::{Haproxy, Release};
 use crate::journal::{Journal, Request};
-use crate::manager::{Ended, command};
+use crate::manager::{Daemon, Ended, command, daemon};
 use crate::netns::{Inside, Machine, Network};
 use crate::pebble::{Options, Pebble};
 use crate::process::Process;
@@ -55,6 +55,7 @@ pub struct Node {
     pub agent: Option<Agent>,
     journal: Journal,
     keepalived: Option<Process>,
+    daemon: Option<Daemon>,
     number: usize,
 }
 
@@ -189,16 +190,6 @@ impl Fleet {
         };
         Vec::from_iter(self.nodes.iter().map(of)).join("\n")
     }
-
-    /// How many challenges have been answered by a neighbour.
-    ///
-    /// # Errors
-    ///
-    /// When HAProxy does not say.
-    pub fn answered_by_neighbours(&self) -> Result<u64, String> {
-        let counts = self.nodes.iter().filter(|node| node.haproxy.is_some());
-        counts.map(Node::answered_by_neighbours).sum()
-    }
 }
 
 fn start_ca(
@@ -238,6 +229,7 @@ impl Node {
             haproxy: None,
             journal: Journal::open(&stage.path("chroot"))?,
             keepalived: None,
+            daemon: None,
             machine,
             stage,
             number,
@@ -349,6 +341,20 @@ impl Node {
         Ok(())
     }
 
+    /// Starts the manager's daemon, after killing the one that runs.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn restart_daemon(&mut self) -> Result<(), String> {
+        let _inside = self.machine.enter()?;
+        if let Some(daemon) = self.daemon.take() {
+            daemon.kill();
+        }
+        self.daemon = Some(daemon(&self.stage)?);
+        Ok(())
+    }
+
     /// Whether keepalived runs.
     pub fn has_keepalived(&self) -> bool {
         self.keepalived.is_some()
@@ -376,6 +382,7 @@ impl Node {
     pub fn cut_power(&mut self) -> Result<(), String> {
         self.machine.plug(false)?;
         (self.keepalived, self.haproxy, self.agent) = (None, None, None);
+        self.daemon = None;
         Ok(())
     }
 
@@ -418,20 +425,6 @@ impl Node {
             Ok::<_, String>(())
         })
     }
-
-    fn answered_by_neighbours(&self) -> Result<u64, String> {
-        let haproxy = self.haproxy.as_ref().ok_or("no HAProxy")?;
-        let stats = haproxy.runtime("show stat")?;
-        let own = stats.lines().filter(|line| {
-            line.starts_with("acme-neighbour-") && line.contains("-alone,neighbour,")
-        });
-        let count = |line: &str| {
-            line.split(',')
-                .nth(ANSWERS_2XX)
-                .and_then(|n| n.parse::<u64>().ok())
-        };
-        Ok(own.filter_map(count).sum())
-    }
 }
 
 /// `timeout connect` of the shipped configuration, for a neighbour.
@@ -443,9 +436,8 @@ const LOG_SHOWN: usize = 25;
 /// What HAProxy logs as the server if it has answered by itself.
 pub const NO_SERVER: &str = "<NOSRV>";
 
-/// Columns of `show stat` (management manual §9.1).
+/// A column of `show stat` (management manual §9.1).
 const STATUS: usize = 17;
-const ANSWERS_2XX: usize = 40;
 
 fn placeholder() -> Result<String, String> {
     let made = rcgen::generate_simple_self_signed(["placeholder.test".to_owned()]);

@@ -114,10 +114,7 @@ impl<'a> Manager<'a> {
     ///
     /// When it does not start.
     pub fn run(&self) -> Result<Daemon, String> {
-        let mut command = self.command(["run"]);
-        Ok(Daemon {
-            process: Process::start("spoacme", self.stage.root(), &mut command)?,
-        })
+        daemon(self.stage)
     }
 
     /// Starts one command that may take long.
@@ -220,6 +217,18 @@ impl Daemon {
     pub fn kill(mut self) {
         self.process.kill();
     }
+}
+
+/// Starts the daemon on `stage`, which is configured.
+///
+/// # Errors
+///
+/// When it does not start.
+pub fn daemon(stage: &Stage) -> Result<Daemon, String> {
+    let mut command = spoacme(stage, ["run"]);
+    Ok(Daemon {
+        process: Process::start("spoacme", stage.root(), &mut command)?,
+    })
 }
 
 /// Runs `spoacme` on `stage`, whether it is configured or not.
