@@ -7,6 +7,12 @@
 //!       ├─ Pebble    the CA, with its challenge test server for DNS
 //!       ├─ Manager   spoacme: the daemon, or one command
 //!       └─ Client    HTTP and TLS as a visitor
+//!
+//! Fleet ── Node × 3   a stage on a machine of its own, with keepalived, and
+//!       │  └─ Journal what its HAProxy was asked, and by whom
+//!       ├─ Pebble     on another machine, with
+//!       ├─ Dns        a server that rotates the addresses
+//!       └─ Network    between them
 //! ```
 
 pub mod agent;
