@@ -118,7 +118,9 @@ fn renewal(current: Current) -> Timestamp {
 /// clock that went backwards has recorded, nor than half of what is left of a
 /// certificate's life.
 fn retry(current: Option<Current>, history: &History, now: Timestamp) -> Option<Timestamp> {
-    let last = history.last_failure?.min(now);
+    // A failure in the future is of a clock that has been set back since: to wait
+    // for it would never end.
+    let last = history.last_failure.filter(|last| *last <= now)?;
     let step = usize::try_from(history.failures.checked_sub(1)?).unwrap_or(usize::MAX);
     let steps_max = match history.by_self_test {
         true => 1,
@@ -253,8 +255,7 @@ mod tests {
     #[test]
     fn a_clock_that_went_backwards_does_not_freeze_it() {
         let future = failed(1, -(DAY * 300));
-        let step = next(None, &future, NOW);
-        assert_eq!(step.at, NOW + SignedDuration::from_mins(1));
+        assert!(next(None, &future, NOW).is_due(NOW));
     }
 
     #[test]

@@ -63,13 +63,16 @@ pub fn decide(
         events.push(recovered(&told, now));
     }
     sent.seen.retain(|key, _| current.contains_key(key));
-    for (key, condition) in current {
+    for told in sent.told.values_mut() {
         // A clock that went backwards must not silence anything.
+        told.at = told.at.min(now);
+    }
+    for (key, condition) in current {
         let seen = sent.seen.entry(key.clone()).or_insert(now);
         *seen = (*seen).min(now);
         let lasts = now.duration_since(*seen);
         let is_due = match sent.told.get(&key) {
-            Some(told) => now.duration_since(told.at.min(now)) >= patience.repeat,
+            Some(told) => now.duration_since(told.at) >= patience.repeat,
             None => lasts >= grace(condition.kind, patience),
         };
         if is_due {

@@ -12,7 +12,7 @@ use crate::config::Webhook;
 /// Posts the event.
 pub(super) async fn send(config: &Webhook, event: &Event) -> Result<(), String> {
     let mut body = json!(event);
-    body["text"] = json!(format!("{}\n{}", event.subject(), event.message()));
+    body["text"] = json!(escape(&format!("{}\n{}", event.subject(), event.message())));
     body["detail"] = json!(event.text);
     let request = client(config)?
         .post(config.url.expose())
@@ -28,6 +28,13 @@ pub(super) async fn send(config: &Webhook, event: &Event) -> Result<(), String> 
         status if status.is_success() => Ok(()),
         status => Err(format!("{place}: status {status}")),
     }
+}
+
+/// What Slack would take for a link or a call to everybody.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn client(config: &Webhook) -> Result<Client, String> {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use lettre::message::Mailbox;
 use toml::Spanned;
 
 use super::file;
@@ -238,10 +239,9 @@ fn smtp(
     notebook: &mut Notebook<'_>,
 ) -> Option<Channel> {
     let Some((security, host, port)) = server(url.get_ref()) else {
-        let message = format!(
-            "smtp {:?} is not smtps://HOST, smtp://HOST (STARTTLS) or smtp+plain://HOST, a :PORT after it or not",
-            url.get_ref()
-        );
+        // Somebody may have put a password into it, which is not shown.
+        let message = "smtp is not smtps://HOST, smtp://HOST (STARTTLS) or smtp+plain://HOST, a \
+                       :PORT after it or not; `user` and `password-file` are keys of their own";
         notebook.at(url.span(), message);
         return None;
     };
@@ -250,6 +250,12 @@ fn smtp(
         notebook.at(span, "an [[alert]] with `smtp` needs `from` and `to`");
         return None;
     };
+    for mailbox in to.iter().chain([from.get_ref()]) {
+        if let Err(error) = mailbox.parse::<Mailbox>() {
+            let message = format!("{mailbox:?} is no mail address: {error}");
+            notebook.at(span.clone(), message);
+        }
+    }
     let root = typed
         .root
         .take()

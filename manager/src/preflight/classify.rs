@@ -219,7 +219,11 @@ fn nobody_answered(sights: &Sights, silent: Option<&View<IpAddr>>) -> Finding {
     if silent.is_some_and(|view| view.reading == Reading::NotProbed) {
         return Finding::new(Class::NotPublic, Uncertain, format!("{address} {why}"));
     }
-    if let Some(good) = balancers.iter().find(|view| view.reading.is_right()) {
+    // An address of this machine needs no router to lead back inside.
+    let is_ours = silent.is_some_and(|view| sights.ours.contains(&view.address));
+    if let Some(good) = balancers.iter().find(|view| view.reading.is_right())
+        && !is_ours
+    {
         let cause = format!(
             "{} answers rightly, but from here {address} {why}: common behind NAT",
             good.address
@@ -231,8 +235,8 @@ fn nobody_answered(sights: &Sights, silent: Option<&View<IpAddr>>) -> Finding {
     }
     let class = silent.map_or(Class::NoAnswer, |view| class_of_silence(&view.reading));
     // That nobody listens is known for sure where the load balancers say so too.
-    let is_closed_here =
-        !balancers.is_empty() && balancers.iter().all(|v| v.reading == Reading::Refused);
+    let says_closed = |view: &View<SocketAddr>| view.reading == Reading::Refused;
+    let is_closed_here = is_ours || (!balancers.is_empty() && balancers.iter().all(says_closed));
     let severity = match class {
         Class::PortClosed if is_closed_here => Certain,
         _ => Uncertain,

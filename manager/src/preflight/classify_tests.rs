@@ -102,6 +102,15 @@ fn what_is_known_besides_counts() {
         ..sights(other(), Reading::Right)
     };
     assert_eq!(classify(&own_address).class, Class::OtherAnswer);
+    let own_and_closed = Sights {
+        ours: vec![PUBLIC.parse().unwrap()],
+        ..sights(Reading::Refused, Reading::Right)
+    };
+    let finding = classify(&own_and_closed);
+    assert_eq!(
+        (finding.class, finding.severity),
+        (Class::PortClosed, Certain)
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn is_reserved_v4(address: Ipv4Addr) -> bool {
         || (a == 100 && b & 0b1100_0000 == 64)
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && b & 0b1111_1110 == 18)
+        // Once the relays of 6to4, RFC 7526.
+        || (a == 192 && b == 88 && c == 99)
 }
 
 /// Of IPv6, only 2000::/3 is given out (RFC 4291 §2.4).
@@ -38,7 +40,8 @@ fn is_reserved_v6(address: Ipv6Addr) -> bool {
     let is_global_unicast = a & 0xe000 == 0x2000;
     // Documentation (RFC 3849, RFC 9637); Teredo and ORCHID (RFC 4380, RFC 7343).
     let is_documentation = (a == 0x2001 && b == 0x0db8) || (a == 0x3fff && b < 0x1000);
-    let is_special = a == 0x2001 && b < 0x0200;
+    // 6to4 leads to any IPv4 address (RFC 3056).
+    let is_special = (a == 0x2001 && b < 0x0200) || a == 0x2002;
     !is_global_unicast || is_documentation || is_special
 }
 
@@ -72,6 +75,8 @@ mod tests {
             "64:ff9b::1",
             "3fff::1",
             "2001::1",
+            "2002:7f00:1::",
+            "192.88.99.1",
         ] {
             assert!(is_reserved(reserved.parse().unwrap()), "{reserved}");
         }
