@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use clap::ValueEnum;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -43,8 +44,12 @@ type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 /// Starts logging as `arguments` say.
 pub fn start(arguments: &Arguments) {
     let level = level(arguments.log_level);
+    // What libraries say below "info" is about themselves.
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::INFO))
+        .with_target("spoacme", level);
     let is_daemon = matches!(arguments.verb, Verb::Run);
-    let layer = layer(arguments.log_format, is_daemon).with_filter(level);
+    let layer = layer(arguments.log_format, is_daemon).with_filter(filter);
     // Only a second start can fail, and then the first one logs.
     let _ = registry().with(layer).try_init();
 }
