@@ -307,7 +307,7 @@ fn agent_backend(file: &File, wanted: &Wanted<'_>, lacks: &mut Vec<Lack>) {
         None => lacks.push(Lack {
             line: None,
             what: format!("there is no backend {name}, which is where the agent is asked"),
-            add: format!("backend {name}\n    mode tcp\n    option spop-check\n    timeout connect 500ms\n    timeout server 1m\n    server agent {agent} check inter 2s downinter 250ms fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down\n"),
+            add: format!("backend {name}\n    mode tcp\n    option spop-check\n    timeout connect 500ms\n    timeout server 1m\n    server agent {agent} check inter 2s fastinter 250ms downinter 250ms fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down\n"),
         }),
         Some(section) if section.is_http => lacks.push(Lack {
             line: Some(section.line),
