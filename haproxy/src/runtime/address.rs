@@ -11,12 +11,31 @@ pub enum Address {
     Unix(PathBuf),
     /// `HOST:PORT`.
     Tcp(String),
+    /// The socket of a master (`haproxy -S`), which passes commands on to its
+    /// current worker (management.txt §9.4).
+    Master(PathBuf),
+}
+
+impl Address {
+    /// What stands before each command.
+    pub(super) fn prefix(&self) -> &'static str {
+        match self {
+            Self::Master(_) => "@1 ",
+            _ => "",
+        }
+    }
 }
 
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("master@") {
+            return match path.starts_with('/') {
+                true => Ok(Self::Master(path.into())),
+                false => Err(AddressError(text.to_owned())),
+            };
+        }
         let path = text
             .strip_prefix("unix@")
             .or_else(|| text.strip_prefix("unix:"))
@@ -41,6 +60,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => path.display().fmt(f),
+            Self::Master(path) => write!(f, "master@{}", path.display()),
             Self::Tcp(address) => f.write_str(address),
         }
     }
@@ -48,7 +68,7 @@ impl fmt::Display for Address {
 
 /// The text is no address.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is neither the absolute path of a Unix socket nor HOST:PORT")]
+#[error("{0:?} is neither the absolute path of a Unix socket, nor master@ and one, nor HOST:PORT")]
 pub struct AddressError(String);
 
 #[cfg(test)]
@@ -63,6 +83,10 @@ mod tests {
                 Address::Unix("/run/haproxy/admin.sock".into()),
             ),
             ("unix@/run/a.sock", Address::Unix("/run/a.sock".into())),
+            (
+                "master@/run/haproxy-master.sock",
+                Address::Master("/run/haproxy-master.sock".into()),
+            ),
             ("127.0.0.1:9999", Address::Tcp("127.0.0.1:9999".to_owned())),
             ("[::1]:9999", Address::Tcp("[::1]:9999".to_owned())),
         ] {
@@ -71,6 +95,8 @@ mod tests {
         for text in [
             "",
             "admin.sock",
+            "master@run/master.sock",
+            "master@127.0.0.1:9999",
             "run/admin.sock",
             ":9999",
             "host:99999",

@@ -4,8 +4,8 @@ use zeroize::Zeroizing;
 
 use super::{Payload, StorePath};
 
-/// One command. Whatever its parts are, it is one line, with a payload at most
-/// after it.
+/// One command, or several of the same kind that only look. Whatever its parts
+/// are, it is one line, with a payload at most after it.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
     /// `show info`
@@ -14,6 +14,8 @@ pub enum Command<'a> {
     ShowCertificates,
     /// `show ssl cert NAME`
     ShowCertificate(&'a StorePath),
+    /// `show ssl cert NAME`, again and again on one line.
+    ShowCertificatesNamed(&'a [StorePath]),
     /// `show ssl crt-list`: the names of the lists.
     ShowCrtLists,
     /// `show ssl crt-list -n LIST`: the entries of one.
@@ -50,10 +52,12 @@ pub enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// The bytes to send. They are wiped when dropped.
-    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+    /// The bytes to send, `prefix` first. They are wiped when dropped.
+    pub fn encode(&self, prefix: &str) -> Zeroizing<Vec<u8>> {
         // Full size at once: to grow would leave copies of a key behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.size()));
+        let size = prefix.len() + self.size();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+        bytes.extend_from_slice(prefix.as_bytes());
         bytes.extend_from_slice(self.line().as_bytes());
         if let Some(payload) = self.payload() {
             bytes.extend_from_slice(PAYLOAD_FOLLOWS);
@@ -85,6 +89,10 @@ impl<'a> Command<'a> {
             Self::ShowInfo => "show info".to_owned(),
             Self::ShowCertificates => "show ssl cert".to_owned(),
             Self::ShowCertificate(name) => format!("show ssl cert {name}"),
+            Self::ShowCertificatesNamed(names) => {
+                let each = names.iter().map(|name| format!("show ssl cert {name}"));
+                Vec::from_iter(each).join(";")
+            }
             Self::ShowCrtLists => "show ssl crt-list".to_owned(),
             Self::ShowCrtList(list) => format!("show ssl crt-list -n {list}"),
             Self::ShowServers(backend) => format!("show servers state {backend}"),
@@ -118,7 +126,7 @@ mod tests {
         let name = path("/a.pem");
         let command = Command::Set(&name, &payload);
         let sent = format!("set ssl cert /a.pem <<\n{pem}\n");
-        assert_eq!(*command.encode(), sent.as_bytes());
+        assert_eq!(*command.encode(""), sent.as_bytes());
         assert_eq!(command.size(), sent.len());
     }
 
@@ -131,6 +139,10 @@ mod tests {
             (
                 Command::ShowCertificate(&name),
                 "show ssl cert /live/a.pem\n",
+            ),
+            (
+                Command::ShowCertificatesNamed(&[list.clone(), name.clone()]),
+                "show ssl cert /live;show ssl cert /live/a.pem\n",
             ),
             (Command::ShowCrtList(&list), "show ssl crt-list -n /live\n"),
             (Command::ShowCrtLists, "show ssl crt-list\n"),
@@ -155,7 +167,7 @@ mod tests {
                 "del ssl crt-list /live /live/a.pem:3\n",
             ),
         ] {
-            assert_eq!(*command.encode(), line.as_bytes());
+            assert_eq!(*command.encode(""), line.as_bytes());
             assert_eq!(command.size(), line.len());
         }
     }

@@ -101,7 +101,7 @@ impl Swap<'_> {
             return Ok(None);
         }
         let command = Command::Set(self.name, self.payload);
-        before.version.check_size(command)?;
+        self.client.check_size(command, &before.version)?;
         let outcome = self.load().await;
         let after = self.client.show_info().await;
         match (outcome, after) {

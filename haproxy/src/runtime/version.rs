@@ -8,8 +8,6 @@ use nom::combinator::{map, opt};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
-use super::{Command, Error};
-
 /// A version of HAProxy, as `show info` gives it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Version {
@@ -35,42 +33,37 @@ impl Version {
         self.numbers
     }
 
-    /// How many bytes a command with its payload may have.
+    /// How many bytes a command with its payload may have, in a HAProxy whose
+    /// `tune.bufsize` is `buffer_size` (16,384 by default).
     ///
-    /// Before 3.4 both must fit into one buffer of `tune.bufsize`, 16,384 by
-    /// default. Beyond, 2.6 closes without a word, and 3.2.0 to 3.2.15 spin
-    /// until the watchdog kills the worker; so it is never tried. From 3.4 on,
-    /// `tune.cli.max-payload-size` is 128 kB by default; its development
-    /// versions count as 3.3.
-    pub fn command_size_max(&self) -> usize {
-        let (major, minor, _) = self.numbers;
-        let is_before = (major, minor) < (3, 4) || (self.is_development && minor == 4);
-        if is_before {
-            Self::COMMAND_SIZE_MAX_ANY
-        } else {
+    /// Before 3.4 both must fit into one such buffer. Beyond, 2.6 closes without
+    /// a word, and 3.2.0 to 3.2.15 spin until the watchdog kills the worker; so
+    /// it is never tried. From 3.4 on, `tune.cli.max-payload-size` is 128 kB by
+    /// default; its development versions count as 3.3.
+    pub fn command_size_max(&self, buffer_size: usize) -> usize {
+        if self.takes_large_payloads() {
             128 << 10
+        } else {
+            buffer_size.saturating_sub(Self::COMMAND_MARGIN)
         }
     }
 
-    /// Refuses a command that would not fit.
-    ///
-    /// # Errors
-    ///
-    /// When it is larger than [`Self::command_size_max`].
-    pub fn check_size(&self, command: Command<'_>) -> Result<(), Error> {
-        let (size, limit) = (command.size(), self.command_size_max());
-        if size <= limit {
-            return Ok(());
-        }
-        Err(Error::TooLarge {
-            size,
-            limit: Some(limit),
-        })
+    /// Whether a payload may be larger than a buffer: from 3.4 on.
+    pub fn takes_large_payloads(&self) -> bool {
+        let (major, minor, _) = self.numbers;
+        (major, minor) >= (3, 4) && !(self.is_development && minor == 4)
     }
 
-    /// What every version takes, in bytes: 16,352 were seen to pass, 16,436
-    /// not to.
-    pub(super) const COMMAND_SIZE_MAX_ANY: usize = (16 << 10) - 64;
+    /// Whether whoever may use the socket can read private keys by it:
+    /// `dump ssl cert`, from 3.1 on.
+    pub fn dumps_keys(&self) -> bool {
+        let (major, minor, _) = self.numbers;
+        (major, minor) >= (3, 1)
+    }
+
+    /// What is left free of a buffer, in bytes: 16,352 of 16,384 were seen to
+    /// pass, 16,436 not to.
+    pub(super) const COMMAND_MARGIN: usize = 64;
 }
 
 fn numbers(text: &str) -> IResult<&str, (u32, u32, u32)> {
@@ -113,7 +106,10 @@ mod tests {
             ("4.0.0", 131_072),
             ("?", 16_320),
         ] {
-            assert_eq!(Version::parse(text).command_size_max(), size, "{text}");
+            let version = Version::parse(text);
+            assert_eq!(version.command_size_max(16_384), size, "{text}");
+            let larger = version.command_size_max(32_768);
+            assert_eq!(larger, if size > 16_384 { size } else { 32_704 }, "{text}");
         }
     }
 }

@@ -244,3 +244,60 @@ fn hostile_names() -> impl Iterator<Item = String> {
         text
     })
 }
+
+#[tokio::test]
+async fn a_master_passes_each_command_on_to_its_worker() {
+    let fake = Fake::playing(vec![
+        ("@1 show info", captured("3.0", "show-info")),
+        (
+            "@1 show ssl cert /etc/haproxy/live/a.pem",
+            captured("3.0", "show-cert-used"),
+        ),
+        (
+            "@1 show ssl cert /etc/haproxy/live/a.pem",
+            captured("3.0", "show-cert-used"),
+        ),
+        (
+            "@1 set ssl cert /etc/haproxy/live/a.pem <<",
+            captured("3.0", "set-created"),
+        ),
+    ]);
+    let client = Client::new(Address::Master(fake.path()));
+    client.show_info().await.unwrap();
+    let twice = client.certificates_named(&[a(), a()]).await.unwrap();
+    assert!(twice.iter().all(Option::is_some));
+    client.set_certificate(&a(), &payload()).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_names_are_asked_for_in_lines_that_fit() {
+    let fake = Fake::answering(|line| {
+        let count = line.split(';').count();
+        captured("3.4", "show-cert-unknown").repeat(count)
+    });
+    let names =
+        Vec::from_iter((0..1000).map(|i| path(&format!("live/{}{i}.pem", "x".repeat(100)))));
+    let found = fake.client().certificates_named(&names).await.unwrap();
+    assert_eq!(found.len(), 1000);
+    let lines = fake.lines();
+    assert!(
+        lines.iter().all(|line| line.len() < BUFFER_SIZE),
+        "{}",
+        lines.len()
+    );
+    let asked: usize = lines.iter().map(|line| line.split(';').count()).sum();
+    assert_eq!(asked, 1000);
+}
+
+#[tokio::test]
+async fn a_larger_buffer_takes_larger_bundles() {
+    let fake = Fake::playing(vec![
+        ("show info", captured("2.6", "show-info")),
+        (SET, captured("2.6", "set-created")),
+    ]);
+    let client = fake.client().with_buffer_size(32_768);
+    client
+        .set_certificate(&a(), &large_payload())
+        .await
+        .unwrap();
+}

@@ -1,3 +1,5 @@
+use std::str;
+
 use super::{Failure, fields, text};
 use crate::runtime::StorePath;
 
@@ -87,6 +89,23 @@ impl Details {
                 .collect(),
         }))
     }
+}
+
+/// Reads the replies of several `show ssl cert NAME` on one line, in the order
+/// of `names`.
+///
+/// # Errors
+///
+/// When they are something else, or not as many.
+pub fn several(body: &[u8], names: &[StorePath]) -> Result<Vec<Option<Details>>, Failure> {
+    let text = str::from_utf8(body).map_err(|_| Failure::Unexpected)?;
+    // Each ends with an empty line, and has none inside.
+    let parts = Vec::from_iter(text.split_terminator("\n\n"));
+    if parts.len() != names.len() {
+        return Err(Failure::Unexpected);
+    }
+    let parse = |(part, name): (&&str, _)| Details::parse(part.trim_start().as_bytes(), name);
+    parts.iter().zip(names).map(parse).collect()
 }
 
 const NOT_FOUND: &[u8] = b"Can't display the certificate: Not found";

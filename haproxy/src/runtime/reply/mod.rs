@@ -26,7 +26,7 @@ use super::{Command, Error};
 
 pub use certificates::Certificates;
 pub use crt_list::{CrtListEntry, crt_list, crt_lists};
-pub use details::{Details, Status};
+pub use details::{Details, Status, several};
 pub use entry::{add, remove};
 pub use info::Info;
 pub use quote::quote;
@@ -62,11 +62,17 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The error for the `command` whose reply had this `body`.
-    pub fn into_error(self, command: Command<'_>, body: &[u8]) -> Error {
+    /// The error for the `command` that got this `reply`. What a socket with
+    /// `severity-output` calls an error is one, in whatever words.
+    pub fn into_error(self, command: Command<'_>, reply: &[u8]) -> Error {
         let line = command.line();
+        let (body, level) = severity(reply).unwrap_or((reply, b""));
         let reply = quote(body, command.payload());
         match self {
+            Self::Unexpected if ERRORS.contains(&level) => Error::Refused {
+                command: line,
+                reply,
+            },
             Self::Unexpected => Error::UnexpectedReply {
                 command: line,
                 reply,
@@ -132,6 +138,9 @@ const LOCKED: &str = "Operations on certificates are currently locked!";
 fn severity(reply: &[u8]) -> IResult<&[u8], &[u8]> {
     delimited(tag("["), take_till1(|b| b == b']'), tag("]: ")).parse(reply)
 }
+
+/// The levels of syslog that mean failure, as `severity-output` puts them.
+const ERRORS: [&[u8]; 8] = [b"0", b"1", b"2", b"3", b"emerg", b"alert", b"crit", b"err"];
 
 /// 3.0 and 3.2 before the colon, 3.4 after it. 2.6 says nothing at all.
 fn is_too_big(text: &[u8]) -> bool {

@@ -279,6 +279,37 @@ fn what_can_happen_to_any_command_is_told_apart() {
 }
 
 #[test]
+fn what_the_socket_calls_an_error_is_one_in_any_words() {
+    for (reply, is_refused) in [
+        (&b"[3]: Not today!\n\n"[..], true),
+        (b"[err]: Not today!\n\n", true),
+        (b"[5]: Not today!\n\n", false),
+        (b"Not today!\n\n", false),
+    ] {
+        let error = Failure::Unexpected.into_error(Command::ShowInfo, reply);
+        assert_eq!(matches!(&error, Error::Refused { .. }), is_refused);
+        assert!(error.to_string().contains(": Not today!"), "{error}");
+    }
+}
+
+#[test]
+fn reads_several_certificates_from_one_reply() {
+    let names = [path("live/a.pem"), path("live/zz.pem"), path("live/a.pem")];
+    for series in SERIES {
+        let (used, unknown) = (
+            captured(series, "show-cert-used"),
+            captured(series, "show-cert-unknown"),
+        );
+        let reply = [&used[..], &unknown, &used].concat();
+        let found = several(&reply, &names).unwrap();
+        assert_eq!(found[0], Details::parse(&used, &names[0]).unwrap());
+        assert!(found[0].is_some() && found[1].is_none() && found[2] == found[0]);
+        assert_eq!(several(&reply, &names[..2]), Err(Failure::Unexpected));
+        assert_eq!(several(&used, &names), Err(Failure::Unexpected));
+    }
+}
+
+#[test]
 fn a_severity_before_the_reply_is_passed_over() {
     each("severity", |b| new(b, &a()), &Ok(Outcome::Already));
 }
