@@ -4,9 +4,12 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
+
+use crate::leaf::hex;
 
 /// A private key with its certificate chain, leaf first.
 #[derive(Eq, PartialEq)]
@@ -79,6 +82,11 @@ impl Bundle {
         text.push_str(&key_to_pem(&self.key));
         text
     }
+}
+
+/// SHA-256 in lower-case hexadecimal: what a file held, without keeping it.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 /// Certificates as PEM, in the order given.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +14,6 @@ use crate::alert::{Condition, Patience, Sent, decide};
 use crate::config::{Certificate, Config, ConfigError};
 use crate::deploy::DeployError;
 use crate::manager::{Manager, Report, When};
-use crate::names::CertificateName;
 use crate::store::{Lock, Store, StoreError};
 use crate::watch::Watch;
 use crate::watchman::{self, Watched};
@@ -76,11 +75,13 @@ struct Daemon<'a> {
     manager: Manager,
     watch: Watch,
     alarm: Alarm,
+    /// What process each HAProxy was when the last pass began.
+    processes: Vec<Option<u32>>,
     /// Which certificates are looked at again in this pass.
     window: usize,
     /// The last complaint about each certificate, so that one that lasts is
     /// logged once.
-    complaints: BTreeMap<CertificateName, String>,
+    complaints: BTreeMap<String, String>,
 }
 
 impl<'a> Daemon<'a> {
@@ -105,6 +106,7 @@ impl<'a> Daemon<'a> {
             manager,
             watch,
             alarm,
+            processes: Vec::new(),
             window: 0,
             complaints: BTreeMap::new(),
         })
@@ -123,11 +125,13 @@ impl<'a> Daemon<'a> {
         tokio::select! {
             () = sleep(wait) => {}
             () = self.watch.changed() => self.reload(),
+            () = other_process(&self.manager, &self.processes) => debug!("another HAProxy process"),
         }
     }
 
     /// Works on every certificate, tells of trouble, and says how long to wait.
     async fn pass(&mut self) -> Result<Duration, StoreError> {
+        self.processes = self.manager.processes().await;
         let (haproxy, agent) = self.manager.look_around().await;
         let is_haproxy_there = haproxy.is_none();
         let mut conditions = watchman::neighbourhood(haproxy, agent);
@@ -135,11 +139,17 @@ impl<'a> Daemon<'a> {
             true => PASS_INTERVAL,
             false => RETRY_INTERVAL,
         };
+        let survey = self.manager.survey().await;
         let count = self.manager.config().certificates.len();
         for (index, certificate) in self.manager.config().certificates.iter().enumerate() {
-            // For each anew: commands need not wait for a long pass.
-            let _lock = self.manager.lock(LOCK_PATIENCE).await?;
-            let mut report = self.manager.work(certificate, When::Due).await;
+            let mut report = match self.manager.glance(certificate, &survey) {
+                Some(report) => report,
+                None => {
+                    // For each anew: commands need not wait for a long pass.
+                    let _lock = self.manager.lock(LOCK_PATIENCE).await?;
+                    self.manager.work(certificate, When::Due).await
+                }
+            };
             let distance = (index + count - self.window.min(count)) % count;
             if distance < WINDOW && is_haproxy_there {
                 self.manager.look_again(certificate, &mut report).await;
@@ -149,8 +159,40 @@ impl<'a> Daemon<'a> {
             complain(&mut self.complaints, report);
         }
         self.window = (self.window + WINDOW) % count.max(1);
+        conditions.extend(self.reconcile_externals().await?);
         self.alarm.raise(&conditions, self.manager.store());
         Ok(wait)
+    }
+
+    /// What others have made.
+    async fn reconcile_externals(&mut self) -> Result<Vec<Condition>, StoreError> {
+        if self.manager.config().externals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.manager.lock(LOCK_PATIENCE).await?;
+        let externals = match self.manager.reconcile_externals().await {
+            Ok(externals) => externals,
+            Err(error) => {
+                warn!(%error, "[[external]] is skipped");
+                return Ok(Vec::new());
+            }
+        };
+        let conditions = externals.iter().filter_map(watchman::external);
+        let conditions = Vec::from_iter(conditions);
+        for external in externals {
+            let name = external.path.display().to_string();
+            match external.error {
+                None => drop(self.complaints.remove(&name)),
+                Some(error) => grumble(
+                    &mut self.complaints,
+                    name,
+                    &error.to_string(),
+                    error.hint(),
+                    "",
+                ),
+            }
+        }
+        Ok(conditions)
     }
 
     fn conditions(
@@ -254,25 +296,75 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 /// A command may be issuing in the meantime.
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
-fn watch(path: &Path, manager: &Manager) -> Watch {
-    let desired = manager.store().desired_directory();
-    Watch::new(path, &[&manager.config().haproxy.certificates, &desired])
+/// How soon another HAProxy process is noticed: a reload brings back what is on
+/// disk, which is right, but a restart may have changed more.
+const PROCESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Returns when a HAProxy has become another process.
+async fn other_process(manager: &Manager, before: &[Option<u32>]) {
+    loop {
+        sleep(PROCESS_INTERVAL).await;
+        let now = manager.processes().await;
+        // One that does not answer is for the next pass to complain of.
+        let is_other = |(before, now): (&Option<u32>, &Option<u32>)| now.is_some() && before != now;
+        if before.iter().zip(&now).any(is_other) {
+            return;
+        }
+    }
 }
 
-fn complain(complaints: &mut BTreeMap<CertificateName, String>, report: Report) {
+fn watch(path: &Path, manager: &Manager) -> Watch {
+    let config = manager.config();
+    let mut watched = vec![manager.store().desired_directory()];
+    for haproxy in &config.haproxys {
+        watched.push(haproxy.certificates.clone());
+        watched.extend(haproxy.crt_list.iter().filter_map(|list| directory(list)));
+    }
+    let files = config.certificates.iter().filter_map(|c| c.file.as_deref());
+    watched.extend(files.filter_map(directory));
+    for external in &config.externals {
+        watched.extend(match external.path.is_dir() {
+            true => Some(external.path.clone()),
+            false => directory(&external.path),
+        });
+    }
+    watched.sort_unstable();
+    watched.dedup();
+    Watch::new(path, &watched)
+}
+
+fn directory(path: &Path) -> Option<PathBuf> {
+    path.parent().map(Path::to_owned)
+}
+
+fn complain(complaints: &mut BTreeMap<String, String>, report: Report) {
+    let name = report.name.to_string();
     let Some(cause) = report.error else {
-        complaints.remove(&report.name);
+        complaints.remove(&name);
         return;
     };
-    let text = cause.to_string();
-    if complaints.get(&report.name) == Some(&text) {
-        return debug!(certificate = %report.name, "still: {text}");
-    }
-    let hint = cause.hint().unwrap_or_default();
     let next = report
         .next
         .map(|step| step.at.to_string())
         .unwrap_or_default();
-    error!(certificate = %report.name, hint, next, "{text}");
-    complaints.insert(report.name, text);
+    grumble(complaints, name, &cause.to_string(), cause.hint(), &next);
+}
+
+/// Logs a complaint, once for as long as it lasts.
+fn grumble(
+    complaints: &mut BTreeMap<String, String>,
+    certificate: String,
+    text: &str,
+    hint: Option<String>,
+    next: &str,
+) {
+    if complaints
+        .get(&certificate)
+        .is_some_and(|last| last == text)
+    {
+        return debug!(certificate, "still: {text}");
+    }
+    let hint = hint.unwrap_or_default();
+    error!(certificate, hint, next, "{text}");
+    complaints.insert(certificate, text.to_owned());
 }

@@ -73,7 +73,7 @@ fn timestamp(time: ASN1Time) -> Result<Timestamp, LeafError> {
     Timestamp::from_second(time.timestamp()).map_err(|_| LeafError)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -4,7 +4,7 @@
 //! ```text
 //!              schedule ──▶ manager ──▶ acme ──▶ store
 //!   daemon ──▶             │              └──▶ publication ──▶ agent
-//!   cli    ──▶             └──▶ deploy ──▶ live, HAProxy, wire
+//!   cli    ──▶             └──▶ deploy ──▶ files, HAProxy, wire
 //! ```
 
 pub mod acme;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod daemon;
 pub mod deploy;
 pub mod exit;
+mod failpoint;
 pub mod key;
 pub mod leaf;
 pub mod manager;

@@ -5,16 +5,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use spoacme_control::Client as Agent;
+use spoacme_haproxy::runtime::Info;
 
 use tracing::warn;
 
 use crate::acme::{self, AcmeError, Authority};
 use crate::config::{self, Certificate, Config};
-use crate::deploy::{DeployError, Deployer, Outcome, Withdrawal};
+use crate::deploy::{DeployError, Deployer, External, Externals, Outcome, Survey, Withdrawal};
+use crate::failpoint;
 use crate::names::{CertificateName, DnsName};
 use crate::preflight::{Context, Examiner, SelfTest};
+use crate::publication;
 use crate::schedule::{self, Current, History, Step};
-use crate::store::{Generation, Lock, Store, StoreError};
+use crate::store::{Generation, Lock, State, Store, StoreError};
 
 /// Everything that work on certificates needs.
 #[derive(Debug)]
@@ -223,8 +226,8 @@ impl Manager {
         when: When,
     ) -> Result<Done, (Done, WorkError)> {
         let nothing = |error: WorkError| (Done::Nothing, error);
-        let deployer = self.deployer();
-        let outcome = deployer.reconcile(certificate, (self.clock)()).await;
+        self.store.tidy(&certificate.name);
+        let outcome = self.deploy(certificate).await;
         let is_due = self
             .next(certificate)
             .map_err(|e| nothing(e.into()))?
@@ -237,7 +240,7 @@ impl Manager {
         }
         self.expect_answers().await.map_err(nothing)?;
         self.issue(certificate).await.map_err(nothing)?;
-        match deployer.reconcile(certificate, (self.clock)()).await {
+        match self.deploy(certificate).await {
             Ok(_) => Ok(Done::IssuedAndDeployed),
             Err(error) => Err((Done::Issued, error.into())),
         }
@@ -249,21 +252,169 @@ impl Manager {
         let authority = Authority::new(account, &self.store, &self.agent, self.clock)?
             .with_self_test(self.self_test(account).await);
         let mut history = self.store.history(&certificate.name)?;
-        match authority.issue(certificate).await {
+        let is_resumed = self.store.order(&certificate.name)?.is_some();
+        let issued = authority.issue(certificate).await;
+        if is_resumed {
+            // A crash may have left them, and not every order publishes anew.
+            publication::clear(&self.agent).await;
+        }
+        match issued {
             Ok(generation) => {
-                self.store
-                    .keep_history(&certificate.name, &History::default())?;
+                history.succeed();
+                self.store.keep_history(&certificate.name, &history)?;
                 Ok(generation)
             }
             Err(error) => {
-                history.failures = history.failures.saturating_add(1);
-                history.last_failure = Some((self.clock)());
-                history.last_error = Some(error.to_string());
+                history.fail((self.clock)(), error.to_string());
                 history.by_self_test = error.is_self_test();
                 self.store.keep_history(&certificate.name, &history)?;
                 Err(error.into())
             }
         }
+    }
+
+    /// Reconciles. What was taken back counts as a failure to issue, so that a
+    /// CA is not asked again at once for what would be taken back again.
+    async fn deploy(&self, certificate: &Certificate) -> Result<Outcome, DeployError> {
+        self.deploy_by(&self.deployer(), certificate).await
+    }
+
+    async fn deploy_by(
+        &self,
+        deployer: &Deployer<'_>,
+        certificate: &Certificate,
+    ) -> Result<Outcome, DeployError> {
+        let deployed = deployer.reconcile(certificate, (self.clock)()).await;
+        let mut history = self.store.history(&certificate.name)?;
+        match &deployed {
+            Err(error) if error.is_rollback() => {
+                history.take_back((self.clock)(), error.to_string());
+                self.store.keep_history(&certificate.name, &history)?;
+            }
+            Ok(Outcome::Deployed) if history.rollbacks > 0 && self.is_newest(certificate)? => {
+                self.store
+                    .keep_history(&certificate.name, &History::default())?;
+            }
+            _ => {}
+        }
+        deployed
+    }
+
+    /// Whether nothing newer was taken back.
+    fn is_newest(&self, certificate: &Certificate) -> Result<bool, StoreError> {
+        let generations = self
+            .store
+            .lineage(&certificate.name)
+            .complete_generations()?;
+        Ok(generations.last().is_some_and(|g| g.meta.state.is_usable()))
+    }
+
+    /// Deploys the newest generation now. With `again`, also one that was
+    /// refused or taken back; with `force`, also in place of something newer.
+    pub async fn redeploy(&self, certificate: &Certificate, again: bool, force: bool) -> Report {
+        let (done, error) = match self.try_redeploy(certificate, again, force).await {
+            Ok(done) => (done, None),
+            Err(error) => (Done::Nothing, Some(error)),
+        };
+        self.report(certificate, done, error)
+    }
+
+    async fn try_redeploy(
+        &self,
+        certificate: &Certificate,
+        again: bool,
+        force: bool,
+    ) -> Result<Done, WorkError> {
+        let lineage = self.store.lineage(&certificate.name);
+        self.store.tidy(&certificate.name);
+        if let (true, Some(mut last)) = (again, lineage.complete_generations()?.pop())
+            && !last.meta.state.is_usable()
+        {
+            last.set_state(State::Issued)?;
+        }
+        let deployer = match force {
+            true => self.deployer().forcing(),
+            false => self.deployer(),
+        };
+        match self.deploy_by(&deployer, certificate).await? {
+            Outcome::Deployed => Ok(Done::Deployed),
+            Outcome::InPlace => Ok(Done::Nothing),
+            Outcome::NothingYet => Err(WorkError::NothingIssued),
+        }
+    }
+
+    /// Takes the newest generation back, or all that are newer than `to`, and
+    /// deploys the one before. Gives that one's number.
+    ///
+    /// # Errors
+    ///
+    /// When there is none before, which changes nothing; or when it cannot be
+    /// deployed, which the next reconciliation tries again.
+    pub async fn roll_back(
+        &self,
+        certificate: &Certificate,
+        to: Option<u64>,
+    ) -> Result<u64, WorkError> {
+        let lineage = self.store.lineage(&certificate.name);
+        self.store.tidy(&certificate.name);
+        let mut usable = lineage.complete_generations()?;
+        usable.retain(|generation| generation.meta.state.is_usable());
+        let kept = match to {
+            Some(to) => usable.iter().position(|generation| generation.number == to),
+            None => usable.len().checked_sub(2),
+        };
+        let kept = kept.ok_or_else(|| {
+            let known = usable
+                .iter()
+                .map(|generation| generation.number.to_string());
+            WorkError::NothingBefore(Vec::from_iter(known).join(", "))
+        })?;
+        let number = usable[kept].number;
+        for newer in &mut usable[kept + 1..] {
+            newer.set_state(State::Withdrawn { at: (self.clock)() })?;
+            failpoint::step("withdrawn")?;
+        }
+        usable[kept].set_state(State::Issued)?;
+        self.deploy(certificate).await?;
+        Ok(number)
+    }
+
+    /// What every HAProxy holds, asked for at once.
+    pub async fn survey(&self) -> Survey {
+        self.deployer().survey(&self.config.certificates).await
+    }
+
+    /// A report at once for a certificate with which all is well by `survey`,
+    /// and which is not due.
+    pub fn glance(&self, certificate: &Certificate, survey: &Survey) -> Option<Report> {
+        let next = self.next(certificate).ok()?;
+        let is_settled = self.deployer().is_settled(certificate, survey).ok()?;
+        let is_well = is_settled && !next.is_due((self.clock)());
+        is_well.then(|| self.report(certificate, Done::Nothing, None))
+    }
+
+    /// Makes every HAProxy serve what others have put into watched places.
+    ///
+    /// # Errors
+    ///
+    /// When one of our own certificates cannot be put into HAProxy's words.
+    pub async fn reconcile_externals(&self) -> Result<Vec<External>, DeployError> {
+        let deployer = self.deployer();
+        let Config {
+            externals,
+            certificates,
+            ..
+        } = &self.config;
+        let externals = Externals::new(&deployer, externals, certificates)?;
+        Ok(externals.reconcile((self.clock)()).await)
+    }
+
+    /// The processes of every HAProxy that answers, so that a change of one
+    /// can be told.
+    pub async fn processes(&self) -> Vec<Option<u32>> {
+        let processes = self.deployer().processes().await;
+        let pid = |info: Result<_, _>| info.ok().map(|info: Info| info.pid);
+        processes.into_iter().map(|(_, info)| pid(info)).collect()
     }
 
     /// The look before the CA is asked, unless the configuration is against
@@ -291,7 +442,7 @@ impl Manager {
     }
 
     fn deployer(&self) -> Deployer<'_> {
-        Deployer::new(&self.store, &self.config.haproxy)
+        Deployer::new(&self.store, &self.config.haproxys)
     }
 }
 
@@ -337,6 +488,12 @@ pub enum WorkError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is nothing to deploy.
+    #[error("nothing was issued yet")]
+    NothingIssued,
+    /// There is nothing to roll back to.
+    #[error("there is no such generation to go back to; usable are: {0}")]
+    NothingBefore(String),
     /// There is nowhere to rehearse.
     #[error("the CA at {0} has no staging directory that is known here")]
     NoStaging(String),
@@ -350,6 +507,8 @@ impl WorkError {
             Self::Deploy(error) => error.hint(),
             Self::Agent(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::NothingIssued => Some("`spoacme issue` issues it".to_owned()),
+            Self::NothingBefore(_) => Some("`spoacme renew` issues another".to_owned()),
             Self::NoStaging(_) => Some("set `staging` in [account] to its URL".to_owned()),
         }
     }

@@ -29,6 +29,24 @@ pub fn check(bundle: &Bundle, names: &[DnsName], now: Timestamp) -> Result<Leaf,
     Ok(leaf)
 }
 
+/// Checks a bundle before it is put in place, whoever made it: that HAProxy and
+/// its visitors can use it today.
+///
+/// # Errors
+///
+/// The first reason why it must not be.
+pub fn check_fit(bundle: &Bundle, now: Timestamp) -> Result<(), Refusal> {
+    let leaf = Leaf::from_der(bundle.leaf())?;
+    check_key(bundle)?;
+    if leaf.not_before > now + SKEW_MAX {
+        return Err(Refusal::NotYetValid(leaf.not_before));
+    }
+    if leaf.not_after <= now {
+        return Err(Refusal::Expired(leaf.not_after));
+    }
+    check_signatures(bundle, now.max(leaf.not_before))
+}
+
 /// Why a bundle must not be published.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -52,6 +70,9 @@ pub enum Refusal {
     /// Expired, or nearly so.
     #[error("the certificate is valid only until {0}; is this machine's clock right?")]
     Expiring(Timestamp),
+    /// Expired.
+    #[error("the certificate expired at {0}")]
+    Expired(Timestamp),
     /// The chain does not hold.
     #[error("the certificate chain does not hold: {0}")]
     BrokenChain(String),
@@ -186,6 +207,25 @@ mod tests {
         };
         let bundle = short.bundle(&["a.example"]);
         check(&bundle, &names(&["a.example"]), Issue::NOW).unwrap();
+    }
+
+    #[test]
+    fn what_is_put_in_place_is_valid_today() {
+        let hour = SignedDuration::from_hours(1);
+        let issue = |not_before, not_after| {
+            Issue {
+                not_before,
+                not_after,
+            }
+            .bundle(&["a.example"])
+        };
+        let (now, day) = (Issue::NOW, SignedDuration::from_hours(24));
+        // Nearly expired is still better than nothing.
+        check_fit(&issue(now - day * 90, now + hour), now).unwrap();
+        let expired = check_fit(&issue(now - day, now - hour), now).unwrap_err();
+        assert!(matches!(expired, Refusal::Expired(_)), "{expired}");
+        let early = check_fit(&issue(now + hour, now + day), now).unwrap_err();
+        assert!(matches!(early, Refusal::NotYetValid(_)), "{early}");
     }
 
     #[test]

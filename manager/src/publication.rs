@@ -49,9 +49,7 @@ impl<'a> Publication<'a> {
 
     /// Takes the tokens back. What cannot be taken back expires by itself.
     pub async fn withdraw(self) {
-        if let Err(error) = self.agent.replace(&owner(), &[]).await {
-            warn!(%error, "the tokens stay published until they expire");
-        }
+        clear(self.agent).await;
     }
 
     /// Publishes again after a restart. Says whether the agent answered, and
@@ -79,6 +77,13 @@ impl<'a> Publication<'a> {
             "the agent restarted; tokens published again"
         );
         Ok(())
+    }
+}
+
+/// Takes back whatever the manager has published, also before a crash.
+pub async fn clear(agent: &Client) {
+    if let Err(error) = agent.replace(&owner(), &[]).await {
+        warn!(%error, "the tokens stay published until they expire");
     }
 }
 

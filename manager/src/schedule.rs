@@ -15,6 +15,35 @@ pub struct History {
     /// Whether it was our own look that failed, which costs the CA nothing.
     #[serde(default)]
     pub by_self_test: bool,
+    /// How often in a row what was issued had to be taken back.
+    #[serde(default)]
+    pub rollbacks: u32,
+}
+
+impl History {
+    /// One more failure.
+    pub fn fail(&mut self, now: Timestamp, error: String) {
+        self.failures = self.failures.saturating_add(1);
+        self.last_failure = Some(now);
+        self.last_error = Some(error);
+        self.by_self_test = false;
+    }
+
+    /// What was issued had to be taken back. Success at the CA does not end
+    /// the row, or it would be asked again and again.
+    pub fn take_back(&mut self, now: Timestamp, error: String) {
+        self.rollbacks = self.rollbacks.saturating_add(1);
+        self.failures = self.failures.max(self.rollbacks - 1);
+        self.fail(now, error);
+    }
+
+    /// The CA has issued.
+    pub fn succeed(&mut self) {
+        *self = Self {
+            rollbacks: self.rollbacks,
+            ..Self::default()
+        };
+    }
 }
 
 /// The newest usable generation of a certificate.

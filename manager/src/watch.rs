@@ -1,7 +1,7 @@
 //! Changes of files that call for a pass at once: the configuration, the
 //! list of what was added, and the directory that HAProxy loads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -22,7 +22,7 @@ pub struct Watch {
 
 impl Watch {
     /// Watches the configuration at `path`, its `conf.d`, and `others`.
-    pub fn new(path: &Path, others: &[&Path]) -> Self {
+    pub fn new(path: &Path, others: &[PathBuf]) -> Self {
         let (sender, changes) = channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.map_or(true, |event| matters(&event)) {
@@ -42,8 +42,8 @@ impl Watch {
         };
         let drop_in = drop_in_directory(path);
         let configuration = path.parent().unwrap_or(path);
-        let directories = [configuration, &drop_in];
-        for directory in directories.iter().chain(others) {
+        let others = others.iter().map(PathBuf::as_path);
+        for directory in [configuration, &drop_in].into_iter().chain(others) {
             // Directories, not files: a rename gives a file another inode.
             if directory.is_dir()
                 && let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive)
@@ -72,7 +72,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Reading a file is an event too; reacting to it would never end. Hidden
 /// files are temporary ones.
 fn matters(event: &Event) -> bool {
-    let hidden = |path: &std::path::PathBuf| {
+    let hidden = |path: &PathBuf| {
         path.file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
     };
@@ -104,7 +104,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spoacme.toml");
         std::fs::create_dir(directory.path().join("conf.d")).unwrap();
-        let mut watch = Watch::new(&path, &[directory.path()]);
+        let mut watch = Watch::new(&path, &[directory.path().to_owned()]);
         std::fs::write(directory.path().join("conf.d/new.toml"), "").unwrap();
         tokio::time::timeout(Duration::from_secs(10), watch.changed())
             .await

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::alert::{Condition, Kind};
 use crate::config::Thresholds;
-use crate::deploy::DeployError;
+use crate::deploy::{DeployError, External};
 use crate::leaf::Leaf;
 use crate::manager::{Report, WorkError};
 use crate::schedule::History;
@@ -43,7 +43,11 @@ fn of(watched: &Watched<'_>, kind: Kind, text: String, hint: Option<String>) -> 
 fn failing(watched: &Watched<'_>, thresholds: Thresholds, now: Timestamp) -> Option<Condition> {
     let failures = watched.history.failures;
     let is_bare = watched.leaf.is_none_or(|leaf| leaf.not_after <= now);
-    let enough = if is_bare { 1 } else { thresholds.failures };
+    let rollbacks = watched.history.rollbacks;
+    let enough = match is_bare || rollbacks > 0 {
+        true => 1,
+        false => thresholds.failures,
+    };
     if failures < enough {
         return None;
     }
@@ -58,10 +62,14 @@ fn failing(watched: &Watched<'_>, thresholds: Thresholds, now: Timestamp) -> Opt
         format!("{failures} times in a row")
     };
     let hint = watched.report.error.as_ref().and_then(WorkError::hint);
+    let what = match rollbacks {
+        0 => "not issued",
+        _ => "issued, but taken back",
+    };
     Some(of(
         watched,
         Kind::Failing,
-        format!("not issued, {times}: {cause}"),
+        format!("{what}, {times}: {cause}"),
         hint,
     ))
 }
@@ -91,12 +99,28 @@ fn not_served(watched: &Watched<'_>) -> Option<Condition> {
     let Some(WorkError::Deploy(error)) = &watched.report.error else {
         return None;
     };
-    let is_not_served = match error {
-        DeployError::NotServed { .. } | DeployError::Unspeakable(_) => true,
-        DeployError::Runtime(error) => error.is_refusal(),
-        _ => false,
-    };
-    is_not_served.then(|| of(watched, Kind::NotServed, error.to_string(), error.hint()))
+    is_not_served(error).then(|| of(watched, Kind::NotServed, error.to_string(), error.hint()))
+}
+
+fn is_not_served(error: &DeployError) -> bool {
+    match error.cause() {
+        DeployError::NotServed { .. }
+        | DeployError::Unspeakable(_)
+        | DeployError::Unfit(_)
+        | DeployError::Older { .. } => true,
+        error => error.is_rollback() || error.is_refusal(),
+    }
+}
+
+/// A certificate of others that is not served.
+pub fn external(external: &External) -> Option<Condition> {
+    let error = external.error.as_ref()?;
+    is_not_served(error).then(|| Condition {
+        kind: Kind::NotServed,
+        certificate: Some(external.path.display().to_string()),
+        text: error.to_string(),
+        hint: error.hint(),
+    })
 }
 
 /// What is not as it should be with the programs around us.

@@ -16,6 +16,7 @@ use super::Authority;
 use super::error::AcmeError;
 use crate::bundle::{self, Bundle};
 use crate::config::Certificate;
+use crate::failpoint;
 use crate::names::DnsName;
 use crate::preflight::Planted;
 use crate::publication::Publication;
@@ -76,9 +77,11 @@ async fn open(
         .map(Identifier::Dns)
         .collect();
     let order = account.new_order(&NewOrder::new(&names)).await?;
+    failpoint::step("order-created")?;
     record.url = Some(order.url().to_owned());
     authority.store.keep_order(name, &record)?;
     info!(certificate = %name, names = names.len(), "order created");
+    failpoint::step("order-kept")?;
     Ok((order, record))
 }
 
@@ -137,16 +140,21 @@ async fn authorize(
     let names = entries.len();
     let mut publication = Publication::publish(authority.agent, entries).await?;
     info!(certificate = %certificate.name, tokens = names, "tokens published on the agent");
+    failpoint::step("tokens-published")?;
     let validated = publication
         .during(async {
             if let Some(self_test) = &authority.self_test {
                 self_test.run(&unposted).await?;
             }
+            failpoint::step("self-tested")?;
             post_challenges(order).await?;
+            failpoint::step("challenges-posted")?;
             order.poll_ready(&WAIT).await.map_err(AcmeError::from)
         })
         .await;
+    failpoint::step("validated")?;
     publication.withdraw().await;
+    failpoint::step("tokens-withdrawn")?;
     match validated {
         Ok(OrderStatus::Invalid) => Err(why_invalid(order).await),
         Ok(_) => {
@@ -224,7 +232,9 @@ async fn finalize(
     let request = key::signing_request(&key, &certificate.names)?;
     record.finalized = true;
     authority.store.keep_order(&certificate.name, record)?;
-    Ok(order.finalize_csr(&request).await?)
+    failpoint::step("finalize-marked")?;
+    order.finalize_csr(&request).await?;
+    Ok(failpoint::step("finalize-sent")?)
 }
 
 /// Polls until the order leaves "processing".
@@ -246,18 +256,22 @@ async fn store(
 ) -> Result<Generation, AcmeError> {
     let nothing = || AcmeError::Nonsense("a valid order without a certificate".to_owned());
     let text = order.certificate().await?.ok_or_else(nothing)?;
+    failpoint::step("chain-fetched")?;
     let issued = (authority.clock)();
     let chain = bundle::chain_from_pem(text.as_bytes())?;
     let bundle = Bundle::new(private_key(authority, certificate, record)?, chain)?;
     let leaf = policy::check(&bundle, &certificate.names, issued)?;
+    failpoint::step("chain-checked")?;
     let meta = Meta {
         leaf,
         issued,
         directory: record.directory.clone(),
         state: State::Issued,
+        pem_sha256: None,
     };
     let lineage = authority.store.lineage(&certificate.name);
     let generation = lineage.complete(record.generation, &bundle, meta)?;
+    failpoint::step("generation-complete")?;
     authority.store.forget_order(&certificate.name)?;
     info!(
         certificate = %certificate.name,

@@ -107,7 +107,7 @@ pub(super) fn addresses(
 /// What is known besides: of HAProxy, and of the CA.
 async fn context(config: &Config) -> Context {
     let store = Store::existing(&config.state_directory);
-    let deployer = Deployer::new(&store, &config.haproxy);
+    let deployer = Deployer::new(&store, &config.haproxys);
     let identities = acme::caa_identities(&config.account).await;
     Context {
         agent: None,

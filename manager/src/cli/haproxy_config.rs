@@ -168,10 +168,12 @@ fn take_from_existing(settings: &mut Settings, file: &File) {
 fn take_from_manager(settings: &mut Settings, path: &Path) -> Result<(), Exit> {
     match Config::load(path) {
         Ok(config) => {
-            let directory = config.haproxy.certificates.display().to_string();
-            settings.certificates = format!("{}/", directory.trim_end_matches('/'));
-            if let Address::Unix(socket) = &config.haproxy.socket {
-                settings.stats_socket = socket.display().to_string();
+            if let Some(haproxy) = config.haproxys.first() {
+                let directory = haproxy.certificates.display().to_string();
+                settings.certificates = format!("{}/", directory.trim_end_matches('/'));
+                if let Address::Unix(socket) = &haproxy.socket {
+                    settings.stats_socket = socket.display().to_string();
+                }
             }
             Ok(())
         }

@@ -21,10 +21,21 @@ pub(super) enum Work {
     Now,
     /// The staging CA issues it, and nothing else changes.
     Rehearsal,
+    /// What was issued is deployed.
+    Deployment(Deployment),
+}
+
+/// What is deployed against which odds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deployment {
+    /// Also what was refused or taken back.
+    pub(super) again: bool,
+    /// Also in place of something newer.
+    pub(super) force: bool,
 }
 
 /// The daemon holds the lock for one certificate at a time.
-const LOCK_PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Works on `names`, or on all certificates, one after the other.
 pub(super) async fn execute(
@@ -85,18 +96,17 @@ async fn work_through(
         // For each anew: nobody waits for all of them.
         let lock = manager.lock(LOCK_PATIENCE).await;
         let _lock = lock.map_err(|error| fail(&error.to_string(), error.hint()))?;
-        let when = match work {
-            Work::Due => Some(When::Due),
-            Work::Now => Some(When::Now),
-            Work::Rehearsal => None,
-        };
-        let report = match when {
-            Some(when) => {
-                let prepared = manager.prepare_for(certificate);
-                prepared.map_err(|error| fail(&error.to_string(), error.hint()))?;
-                manager.work(certificate, when).await
+        if !matches!(work, Work::Rehearsal) {
+            let prepared = manager.prepare_for(certificate);
+            prepared.map_err(|error| fail(&error.to_string(), error.hint()))?;
+        }
+        let report = match work {
+            Work::Due => manager.work(certificate, When::Due).await,
+            Work::Now => manager.work(certificate, When::Now).await,
+            Work::Rehearsal => manager.rehearse(certificate).await,
+            Work::Deployment(Deployment { again, force }) => {
+                manager.redeploy(certificate, again, force).await
             }
-            None => manager.rehearse(certificate).await,
         };
         if !json {
             print(&report);

@@ -8,12 +8,14 @@ mod issue;
 pub mod logs;
 pub mod output;
 mod progress;
+mod rollback;
 mod roster;
 mod run;
 mod status;
 mod status_table;
 mod token;
 mod token_test;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -21,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
 use crate::exit::Exit;
-use issue::Work;
+use issue::{Deployment, Work};
 
 /// Trusted certificates for HAProxy, with no reload, no webroot and no script.
 #[derive(Debug, Parser)]
@@ -75,6 +77,12 @@ enum Verb {
     Issue(IssueOptions),
     /// Issue and deploy certificates now, due or not
     Renew(RenewOptions),
+    /// Deploy what was issued, now
+    Deploy(DeployOptions),
+    /// Prove by handshakes what is served
+    Verify(verify::Options),
+    /// Take the newest certificate back, and deploy the one before
+    Rollback(rollback::Options),
     /// Look at names as a CA does, before it is asked
     Check(check::Options),
     /// Show what is issued, on disk, in HAProxy, and served
@@ -139,6 +147,18 @@ struct RenewOptions {
     caution: Caution,
 }
 
+#[derive(Debug, Args)]
+struct DeployOptions {
+    #[command(flatten)]
+    names: Names,
+    /// Also what was refused or taken back before
+    #[arg(long)]
+    again: bool,
+    /// Also in place of something newer that is not of spoacme
+    #[arg(long)]
+    force: bool,
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 struct Caution {
     /// Ask the CA without looking first whether it would succeed
@@ -169,6 +189,16 @@ pub async fn execute(arguments: Arguments) -> Exit {
             let names = &options.names.names;
             issue::execute(&path, names, Work::Now, options.caution, json).await
         }
+        Verb::Deploy(options) => {
+            let DeployOptions { again, force, .. } = options;
+            let work = Work::Deployment(Deployment { again, force });
+            let caution = Caution {
+                no_self_test: false,
+            };
+            issue::execute(&path, &options.names.names, work, caution, json).await
+        }
+        Verb::Verify(options) => verify::execute(&path, &options, json).await,
+        Verb::Rollback(options) => rollback::execute(&path, &options, json).await,
         Verb::Status(options) => status::execute(&path, &options, json).await,
         Verb::Show(names) => status::show(&path, &names.names, json).await,
         Verb::Token(verb) => token::execute(&path, verb, json).await,

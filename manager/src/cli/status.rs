@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 use spoacme_control::Client as Agent;
 use spoacme_haproxy::runtime::Client as HaproxyClient;
@@ -15,11 +16,11 @@ use super::{issue, load, output, status_table};
 use crate::alert::outbox::{Outbox, Pending};
 use crate::clock;
 use crate::config::{Certificate, Config};
-use crate::deploy::{Deployer, Facts};
+use crate::deploy::{Deployer, Facts, Wire};
 use crate::exit::Exit;
 use crate::manager::next_step;
 use crate::schedule::{History, Step};
-use crate::store::{Store, StoreError};
+use crate::store::{ForeignRecord, ForeignState, Store, StoreError};
 
 /// Everything about one certificate.
 pub(super) struct Row {
@@ -93,9 +94,10 @@ pub(super) async fn show(path: &Path, names: &[String], json: bool) -> Exit {
 
 /// Everything at one moment.
 struct Picture {
-    haproxy: String,
+    haproxys: Vec<Process>,
     agent: String,
     rows: Vec<Row>,
+    externals: Vec<ForeignRecord>,
     outbox: Outbox,
 }
 
@@ -108,31 +110,103 @@ impl Picture {
         for certificate in chosen {
             rows.push(gather(&config, certificate, now).await?);
         }
-        let outbox = Store::existing(&config.state_directory).outbox();
+        let store = Store::existing(&config.state_directory);
+        let fail = |error: StoreError| output::fail(&error.to_string(), error.hint().as_deref());
         Ok(Self {
-            haproxy: describe_haproxy(&config).await,
+            haproxys: processes(&config).await,
             agent: describe_agent(&config).await,
             rows,
-            outbox: outbox
-                .map_err(|error| output::fail(&error.to_string(), error.hint().as_deref()))?,
+            externals: match config.externals.is_empty() {
+                true => Vec::new(),
+                false => store.foreign_records().map_err(fail)?,
+            },
+            outbox: store.outbox().map_err(fail)?,
         })
     }
 
     fn as_json(&self) -> serde_json::Value {
         json!({
-            "haproxy": self.haproxy,
+            "haproxy": self.haproxys,
             "agent": self.agent,
             "certificates": Vec::from_iter(self.rows.iter().map(as_json)),
+            "external": self.externals,
             "alerts": self.outbox.pending,
         })
     }
 
     fn as_text(&self, now: Timestamp) -> String {
-        let head = format!("HAProxy  {}\nagent    {}", self.haproxy, self.agent);
+        let haproxys = self
+            .haproxys
+            .iter()
+            .map(|h| format!("HAProxy  {}\n", h.describe()));
+        let head = format!(
+            "{}agent    {}",
+            Vec::from_iter(haproxys).concat(),
+            self.agent
+        );
         let table = status_table::render(&self.rows, now);
         let alerts = self.outbox.pending.iter().filter_map(undelivered);
         let alerts = alerts.map(|line| format!("\n{line}"));
-        format!("{head}\n\n{table}{}", Vec::from_iter(alerts).concat())
+        let externals = self
+            .externals
+            .iter()
+            .map(|record| format!("\n{}", foreign(record)));
+        let below = Vec::from_iter(externals.chain(alerts));
+        format!("{head}\n\n{table}{}", below.concat())
+    }
+}
+
+/// One HAProxy: which it is, and what it can do.
+#[derive(Debug, Serialize)]
+struct Process {
+    name: String,
+    socket: String,
+    /// Nothing of one that does not answer.
+    #[serde(flatten)]
+    running: Option<Running>,
+    error: Option<String>,
+    // Several are told apart by their names.
+    #[serde(skip)]
+    is_one_of_several: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Running {
+    version: String,
+    pid: u32,
+    stopping: bool,
+    /// In bytes: what is larger waits for a reload.
+    bundle_size_max: usize,
+    /// Whether whoever may use the socket can read private keys by it.
+    dumps_keys: bool,
+}
+
+impl Process {
+    fn describe(&self) -> String {
+        let name = match self.is_one_of_several {
+            true => format!("{}: ", self.name),
+            false => String::new(),
+        };
+        match (&self.running, &self.error) {
+            (Some(running), _) => format!(
+                "{name}{}, pid {}, bundles up to {} kB without a reload",
+                running.version,
+                running.pid,
+                running.bundle_size_max >> 10
+            ),
+            (None, error) => {
+                let why = error.as_deref().unwrap_or_default();
+                format!("{name}not reachable: {why}")
+            }
+        }
+    }
+}
+
+fn foreign(record: &ForeignRecord) -> String {
+    let path = record.path.display();
+    match &record.state {
+        ForeignState::Deployed { at } => format!("{path}: served since {at}"),
+        ForeignState::Rejected { why } => format!("{path}: {why}"),
     }
 }
 
@@ -177,18 +251,17 @@ fn details(row: &Row, now: Timestamp) -> String {
         ]);
         lines.extend(issued.deployed.map(|at| ("deployed", at.to_string())));
     }
-    lines.push(("on disk", facts.disk.describe().to_owned()));
-    lines.push(("in HAProxy", facts.runtime.describe().to_owned()));
-    for wire in &facts.wire {
-        lines.push((
-            "served",
-            format!(
-                "{} for {}: {}",
-                wire.address,
-                wire.name,
-                wire.finding.describe()
-            ),
-        ));
+    for site in &facts.sites {
+        if facts.sites.len() > 1 {
+            lines.push(("haproxy", site.haproxy.clone()));
+        }
+        lines.push(("on disk", site.disk.describe().to_owned()));
+        lines.push(("in HAProxy", site.runtime.describe().to_owned()));
+        for wire in &site.wire {
+            let Wire { address, name, .. } = wire;
+            let what = wire.finding.describe();
+            lines.push(("served", format!("{address} for {name}: {what}")));
+        }
     }
     lines.push((
         "next issue",
@@ -205,7 +278,7 @@ fn details(row: &Row, now: Timestamp) -> String {
 async fn gather(config: &Config, certificate: Certificate, now: Timestamp) -> Result<Row, Exit> {
     let store = Store::existing(&config.state_directory);
     let fail = |error: StoreError| output::fail(&error.to_string(), error.hint().as_deref());
-    let facts = Deployer::new(&store, &config.haproxy)
+    let facts = Deployer::new(&store, &config.haproxys)
         .facts(&certificate)
         .await;
     let facts = facts.map_err(|error| output::fail(&error.to_string(), error.hint().as_deref()))?;
@@ -219,14 +292,29 @@ async fn gather(config: &Config, certificate: Certificate, now: Timestamp) -> Re
     })
 }
 
-async fn describe_haproxy(config: &Config) -> String {
-    match HaproxyClient::new(config.haproxy.socket.clone())
-        .show_info()
-        .await
-    {
-        Ok(info) => format!("{}, pid {}", info.version, info.pid),
-        Err(error) => format!("not reachable: {error}"),
+async fn processes(config: &Config) -> Vec<Process> {
+    let mut processes = Vec::new();
+    for haproxy in &config.haproxys {
+        let client =
+            HaproxyClient::new(haproxy.socket.clone()).with_buffer_size(haproxy.buffer_size);
+        let info = client.show_info().await;
+        let error = info.as_ref().err().map(ToString::to_string);
+        let running = info.ok().map(|info| Running {
+            bundle_size_max: client.command_size_max(&info.version),
+            dumps_keys: info.version.dumps_keys(),
+            version: info.version.to_string(),
+            pid: info.pid,
+            stopping: info.stopping,
+        });
+        processes.push(Process {
+            name: haproxy.name.clone(),
+            socket: haproxy.socket.to_string(),
+            running,
+            error,
+            is_one_of_several: config.haproxys.len() > 1,
+        });
     }
+    processes
 }
 
 async fn describe_agent(config: &Config) -> String {

@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 use jiff::{SignedDuration, Timestamp};
 
 use super::status::Row;
-use crate::deploy::{Disk, Facts, Finding, Runtime};
+use crate::deploy::{Disk, Facts, Finding, Runtime, Site};
 
 /// The table and the sentences below it.
 pub(super) fn render(rows: &[Row], now: Timestamp) -> String {
@@ -26,8 +26,8 @@ pub(super) fn render(rows: &[Row], now: Timestamp) -> String {
         table.add_row([
             shorten(row.certificate.name.as_str()),
             valid(&row.facts, now),
-            row.facts.disk.describe().to_owned(),
-            row.facts.runtime.describe().to_owned(),
+            of_worst(&row.facts, |site| site.disk.describe()),
+            of_worst(&row.facts, |site| site.runtime.describe()),
             served(&row.facts),
             next(row, now),
         ]);
@@ -80,11 +80,14 @@ fn valid(facts: &Facts, now: Timestamp) -> String {
     }
 }
 
+fn of_worst<'a>(facts: &'a Facts, say: impl Fn(&'a Site) -> &'a str) -> String {
+    facts.worst().map_or("-", say).to_owned()
+}
+
 fn served(facts: &Facts) -> String {
-    let all = facts.wire.len();
+    let all = facts.wire().count();
     let good = facts
-        .wire
-        .iter()
+        .wire()
         .filter(|wire| wire.finding == Finding::Served)
         .count();
     match good {
@@ -119,9 +122,14 @@ pub(super) fn cause(row: &Row, now: Timestamp) -> Option<String> {
     if issued.leaf.not_after <= now {
         return Some(format!("it expired at {}", issued.leaf.not_after));
     }
-    disk_cause(facts.disk)
-        .or_else(|| runtime_cause(&facts.runtime))
-        .or_else(|| wire_cause(facts))
+    let site = facts.worst()?;
+    let cause = disk_cause(site.disk)
+        .or_else(|| runtime_cause(&site.runtime))
+        .or_else(|| wire_cause(site))?;
+    Some(match facts.sites.len() {
+        0 | 1 => cause,
+        _ => format!("on {}: {cause}", site.haproxy),
+    })
 }
 
 fn disk_cause(disk: Disk) -> Option<String> {
@@ -145,8 +153,8 @@ fn runtime_cause(runtime: &Runtime) -> Option<String> {
     })
 }
 
-fn wire_cause(facts: &Facts) -> Option<String> {
-    let bad = facts
+fn wire_cause(site: &Site) -> Option<String> {
+    let bad = site
         .wire
         .iter()
         .find(|wire| wire.finding != Finding::Served)?;

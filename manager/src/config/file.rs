@@ -1,6 +1,10 @@
 //! What a configuration file says, key by key, before it is resolved.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 /// One file: `spoacme.toml` or a file of `conf.d/`.
@@ -10,7 +14,8 @@ pub(super) struct File {
     pub(super) state_directory: Option<Spanned<String>>,
     pub(super) account: Option<Spanned<Account>>,
     pub(super) agent: Option<Spanned<Agent>>,
-    pub(super) haproxy: Option<Spanned<Haproxy>>,
+    pub(super) haproxy: Haproxys,
+    pub(super) external: Vec<Spanned<External>>,
     pub(super) check: Option<Spanned<Check>>,
     pub(super) alerts: Option<Spanned<Alerts>>,
     pub(super) alert: Vec<Spanned<Alert>>,
@@ -36,14 +41,58 @@ pub(super) struct Agent {
     pub(super) control: Option<Spanned<String>>,
 }
 
+/// `[haproxy]`, or several `[[haproxy]]`.
+#[derive(Debug, Default)]
+pub(super) struct Haproxys(pub(super) Vec<Haproxy>);
+
 /// `[haproxy]`: where certificates are deployed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Haproxy {
+    pub(super) name: Option<Spanned<String>>,
     pub(super) socket: Option<Spanned<String>>,
     pub(super) certificates: Option<Spanned<String>>,
+    pub(super) crt_list: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
     pub(super) verify: Option<Vec<Spanned<String>>>,
+    pub(super) tune_bufsize: Option<Spanned<usize>>,
+}
+
+impl<'de> Deserialize<'de> for Haproxys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+struct OneOrSeveral;
+
+impl<'de> Visitor<'de> for OneOrSeveral {
+    type Value = Haproxys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[haproxy] or several [[haproxy]]")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Haproxys, M::Error> {
+        let one = Haproxy::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Haproxys(vec![one]))
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut several: S) -> Result<Haproxys, S::Error> {
+        let mut haproxys = Vec::new();
+        while let Some(one) = several.next_element()? {
+            haproxys.push(one);
+        }
+        Ok(Haproxys(haproxys))
+    }
+}
+
+/// `[[external]]`: certificates that others make.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct External {
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) haproxy: Vec<Spanned<String>>,
 }
 
 /// `[check]`: how names are looked at before the CA is asked.
@@ -92,4 +141,5 @@ pub(super) struct Alert {
 pub(super) struct Certificate {
     pub(super) name: Option<Spanned<String>>,
     pub(super) names: Vec<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
 }

@@ -2,6 +2,7 @@
 
 mod alert;
 mod file;
+mod haproxy;
 mod parse;
 mod problem;
 mod resolve;
@@ -14,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spoacme_haproxy::runtime::Address;
 
 use crate::names::{CertificateName, DnsName};
 use crate::roster::Roster;
 use crate::store::{Store, StoreError};
 
 pub use alert::{Alert, Channel, Login, SecretUrl, Smtp, SmtpSecurity, Thresholds, Webhook};
+pub use haproxy::{External, Haproxy};
 use problem::Notebook;
 pub use problem::Problem;
 
@@ -40,8 +41,10 @@ pub struct Config {
     pub account: Account,
     /// Where tokens are published.
     pub agent: Agent,
-    /// Where certificates are deployed.
-    pub haproxy: Haproxy,
+    /// Where certificates are deployed; at least one, no two share a name.
+    pub haproxys: Vec<Haproxy>,
+    /// Certificates of others that are deployed there too.
+    pub externals: Vec<External>,
     /// How names are looked at before the CA is asked.
     pub check: Check,
     /// When somebody is told of trouble.
@@ -113,19 +116,6 @@ pub struct Agent {
     pub control: PathBuf,
 }
 
-/// Where certificates are deployed.
-#[derive(Clone, Debug)]
-pub struct Haproxy {
-    /// The Runtime API, at level admin.
-    pub socket: Address,
-    /// The directory that `bind ... ssl crt` names.
-    pub certificates: PathBuf,
-    /// The group that may read that directory, if it exists here.
-    pub group: String,
-    /// The addresses whose handshakes prove what is served.
-    pub verify: Vec<SocketAddr>,
-}
-
 /// The most names that a CA puts into one certificate: Let's Encrypt's
 /// classic profile.
 pub const CERTIFICATE_NAMES_MAX: usize = 100;
@@ -137,6 +127,10 @@ pub struct Certificate {
     pub name: CertificateName,
     /// Its names, in the order given; at least one, at most 100, no two alike.
     pub names: Vec<DnsName>,
+    /// The one file that a `bind ... ssl crt` names, if it does not stand in
+    /// HAProxy's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
@@ -186,6 +180,13 @@ impl Config {
 }
 
 impl Certificate {
+    /// A certificate of `names`, called as the first of them unless told
+    /// otherwise.
+    pub fn new(name: CertificateName, names: Vec<DnsName>) -> Self {
+        let file = None;
+        Self { name, names, file }
+    }
+
     /// Its names as text.
     pub fn names_text(&self) -> Vec<String> {
         self.names

@@ -10,10 +10,11 @@ use toml::Spanned;
 
 use super::alert::{self, Alert, Thresholds};
 use super::file::{self, File};
+use super::haproxy::{self, External, Haproxy};
 use super::problem::Notebook;
 use super::{
     Account, Agent, CERTIFICATE_NAMES_MAX, Certificate, Check, Config, DEFAULT_AGENT_CONTROL,
-    Directory, Haproxy,
+    Directory,
 };
 use crate::names::{CertificateName, DnsName};
 
@@ -23,19 +24,13 @@ pub(super) struct Draft {
     state_directory: Option<PathBuf>,
     account: Option<(Account, bool)>,
     agent: Option<Agent>,
-    haproxy: Option<HaproxyDraft>,
+    haproxys: Vec<Haproxy>,
+    has_haproxy: bool,
+    externals: Vec<External>,
     check: Option<Check>,
     thresholds: Option<Thresholds>,
     alerts: Vec<Alert>,
     certificates: BTreeMap<CertificateName, Certificate>,
-}
-
-#[derive(Debug)]
-struct HaproxyDraft {
-    socket: Option<spoacme_haproxy::runtime::Address>,
-    certificates: Option<PathBuf>,
-    group: String,
-    verify: Vec<std::net::SocketAddr>,
 }
 
 impl Draft {
@@ -68,16 +63,12 @@ impl Draft {
             let agent = resolve_agent(agent.into_inner(), notebook);
             set_once(&mut self.agent, Some(agent), span, "[agent]", notebook);
         }
-        if let Some(haproxy) = file.haproxy {
-            let span = haproxy.span();
-            let haproxy = resolve_haproxy(haproxy.into_inner(), notebook);
-            set_once(
-                &mut self.haproxy,
-                Some(haproxy),
-                span,
-                "[haproxy]",
-                notebook,
-            );
+        for haproxy in file.haproxy.0 {
+            self.add_haproxy(haproxy, notebook);
+        }
+        for external in file.external {
+            self.externals
+                .extend(haproxy::resolve_external(external, notebook));
         }
         if let Some(check) = file.check {
             let span = check.span();
@@ -101,6 +92,21 @@ impl Draft {
         for certificate in file.certificate {
             self.add_certificate(certificate, notebook);
         }
+    }
+
+    fn add_haproxy(&mut self, typed: file::Haproxy, notebook: &mut Notebook<'_>) {
+        self.has_haproxy = true;
+        let Some(resolved) = haproxy::resolve_haproxy(typed, notebook) else {
+            return;
+        };
+        if self.haproxys.iter().any(|h| h.name == resolved.name) {
+            let message = format!(
+                "two [haproxy] are called {:?}; give each a `name` of its own",
+                resolved.name
+            );
+            return notebook.missing(message);
+        }
+        self.haproxys.push(resolved);
     }
 
     fn add_alert(&mut self, typed: Spanned<file::Alert>, notebook: &mut Notebook<'_>) {
@@ -135,9 +141,16 @@ impl Draft {
     /// The configuration, if nothing that it needs is missing.
     pub(super) fn finish(self, notebook: &mut Notebook<'_>) -> Option<Config> {
         let account = self.finish_account(notebook);
-        let haproxy = self
-            .haproxy
-            .and_then(|draft| finish_haproxy(draft, notebook));
+        if !self.has_haproxy {
+            notebook.missing("[haproxy] with `socket` and `certificates` is missing");
+        }
+        for name in self.externals.iter().flat_map(|e| &e.haproxys) {
+            if !self.haproxys.iter().any(|h| h.name == *name) {
+                notebook.missing(format!(
+                    "[[external]] names {name:?}, but no [[haproxy]] does"
+                ));
+            }
+        }
         Some(Config {
             state_directory: self
                 .state_directory
@@ -146,10 +159,8 @@ impl Draft {
             agent: self.agent.unwrap_or_else(|| Agent {
                 control: DEFAULT_AGENT_CONTROL.into(),
             }),
-            haproxy: haproxy.or_else(|| {
-                notebook.missing("[haproxy] with `socket` and `certificates` is missing");
-                None
-            })?,
+            haproxys: self.haproxys,
+            externals: self.externals,
             check: self
                 .check
                 .unwrap_or_else(|| resolve_check(file::Check::default(), notebook)),
@@ -179,9 +190,6 @@ impl Draft {
 }
 
 const STATE_DIRECTORY: &str = "/var/lib/spoacme";
-
-const VERIFY_ADDRESS: &str = "127.0.0.1:443";
-const HAPROXY_GROUP: &str = "haproxy";
 
 /// Let's Encrypt, production.
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -257,43 +265,6 @@ fn resolve_agent(typed: file::Agent, notebook: &mut Notebook<'_>) -> Agent {
     }
 }
 
-fn resolve_haproxy(typed: file::Haproxy, notebook: &mut Notebook<'_>) -> HaproxyDraft {
-    let socket = typed.socket.and_then(|text| {
-        let parsed = text.get_ref().parse();
-        parsed
-            .map_err(|error| notebook.at(text.span(), format!("socket: {error}")))
-            .ok()
-    });
-    let certificates = typed
-        .certificates
-        .and_then(|p| absolute(p, "certificates", notebook));
-    let mut verify = Vec::new();
-    for text in typed
-        .verify
-        .unwrap_or_else(|| vec![Spanned::new(0..0, VERIFY_ADDRESS.to_owned())])
-    {
-        match text.get_ref().parse() {
-            Ok(address) => verify.push(address),
-            Err(_) => notebook.at(
-                text.span(),
-                format!(
-                    "verify {:?} is not IP:PORT, such as {VERIFY_ADDRESS:?}",
-                    text.get_ref()
-                ),
-            ),
-        }
-    }
-    let group = typed
-        .group
-        .map_or_else(|| HAPROXY_GROUP.to_owned(), Spanned::into_inner);
-    HaproxyDraft {
-        socket,
-        certificates,
-        group,
-        verify,
-    }
-}
-
 fn resolve_check(typed: file::Check, notebook: &mut Notebook<'_>) -> Check {
     let port = typed.port.unwrap_or(HTTP_PORT);
     let own = || vec![Spanned::new(0..0, Ipv4Addr::LOCALHOST.to_string())];
@@ -347,22 +318,6 @@ const CHECK_TIMEOUT_SECONDS: u64 = 5;
 const CHECK_TIMEOUT_MAX_SECONDS: u64 = 60;
 const CHECK_TIMEOUT_RANGE: RangeInclusive<u64> = 1..=CHECK_TIMEOUT_MAX_SECONDS;
 
-fn finish_haproxy(draft: HaproxyDraft, notebook: &mut Notebook<'_>) -> Option<Haproxy> {
-    if draft.socket.is_none() {
-        notebook.missing("[haproxy] lacks `socket`, such as \"/run/haproxy/admin.sock\"");
-    }
-    if draft.certificates.is_none() {
-        notebook
-            .missing("[haproxy] lacks `certificates`, the directory that `bind ... ssl crt` names");
-    }
-    Some(Haproxy {
-        socket: draft.socket?,
-        certificates: draft.certificates?,
-        group: draft.group,
-        verify: draft.verify,
-    })
-}
-
 fn resolve_certificate(
     typed: Spanned<file::Certificate>,
     notebook: &mut Notebook<'_>,
@@ -371,6 +326,7 @@ fn resolve_certificate(
     let file::Certificate {
         name,
         names: typed_names,
+        file,
     } = typed.into_inner();
     let mut names: Vec<DnsName> = Vec::new();
     for text in typed_names {
@@ -404,7 +360,8 @@ fn resolve_certificate(
                 .ok()?
         }
     };
-    Some(Certificate { name, names })
+    let file = file.and_then(|path| absolute(path, "file", notebook));
+    Some(Certificate { name, names, file })
 }
 
 pub(super) fn absolute(

@@ -87,14 +87,13 @@ names = ["*.example.com", "example.com", "EXAMPLE.com"]
         "spoacme.toml:1: unknown key `stat-directory`; did you mean `state-directory`?",
         "spoacme.toml:3: unknown key `emial`; did you mean `email`?",
         "spoacme.toml:4: invalid type: string \"yes\", expected a boolean",
-        "spoacme.toml:10: unknown key `colour`; known here: socket, certificates, group, verify",
+        "spoacme.toml:10: unknown key `colour`; known here: name, socket, certificates, crt-list, group, verify, tune-bufsize",
         "spoacme.toml:5: directory \"http://ca.example/\" is not an https URL",
         "spoacme.toml:8: socket: ",
         "spoacme.toml:9: verify \"localhost\" is not IP:PORT, such as \"127.0.0.1:443\"",
         "spoacme.toml:13: \"*.example.com\" is a wildcard",
         "spoacme.toml:13: example.com is listed twice",
         "spoacme.toml: [account] lacks `agree-to-terms = true`",
-        "spoacme.toml: [haproxy] lacks `socket`",
         "spoacme.toml: [haproxy] lacks `certificates`",
     ];
     for text in expected {
@@ -127,4 +126,42 @@ fn a_file_that_is_not_there_is_named() {
         text.starts_with("cannot read the configuration /nonexistent/spoacme.toml: "),
         "{text}"
     );
+}
+
+#[test]
+fn several_haproxys_each_have_a_name() {
+    let second = r#"
+[[haproxy]]
+name = "second"
+socket = "master@/run/haproxy-master.sock"
+certificates = "/etc/second/certs"
+crt-list = "/etc/second/list"
+tune-bufsize = 32768
+verify = ["[::1]:8443"]
+
+[[external]]
+path = "/etc/others"
+haproxy = ["second"]
+"#;
+    let config = load(&[("spoacme.toml", SMALLEST), ("conf.d/b.toml", second)]).unwrap();
+    let names = Vec::from_iter(config.haproxys.iter().map(|h| h.name.as_str()));
+    assert_eq!(names, ["haproxy", "second"]);
+    assert_eq!(config.haproxys[0].buffer_size, 16_384);
+    assert_eq!(config.haproxys[1].buffer_size, 32_768);
+    assert_eq!(config.externals[0].haproxys, ["second"]);
+    let faulty = second
+        .replace("name = \"second\"\n", "")
+        .replace("32768", "7")
+        .replace("/etc/others", "others");
+    let problems = load(&[("spoacme.toml", SMALLEST), ("conf.d/b.toml", &faulty)]).unwrap_err();
+    for text in [
+        "conf.d/b.toml:6: tune-bufsize 7 is not between",
+        "conf.d/b.toml: two [haproxy] are called \"haproxy\"",
+        "conf.d/b.toml:10: path \"others\" is not an absolute path",
+    ] {
+        assert!(
+            problems.iter().any(|p| p.starts_with(text)),
+            "{text} in {problems:#?}"
+        );
+    }
 }

@@ -5,25 +5,22 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::wire::{self, Finding};
-use super::{DeployError, Deployer};
+use super::slot::Slot;
+use super::target::{Target, store_path};
+use super::wire::{self, Finding, Wanted};
+use super::{DeployError, Deployer, Object};
 use crate::bundle::Bundle;
 use crate::config::Certificate;
 use crate::leaf::Leaf;
 use crate::names::DnsName;
-use crate::store::Generation;
 
-/// What the store, the disk, HAProxy and the wire have of a certificate.
+/// What the store, the disk, each HAProxy and the wire have of a certificate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// The newest usable generation in the store.
     pub issued: Option<Issued>,
-    /// The file that HAProxy loads at its next start.
-    pub disk: Disk,
-    /// What HAProxy holds.
-    pub runtime: Runtime,
-    /// What is served, by address and name.
-    pub wire: Vec<Wire>,
+    /// What each HAProxy has of it; at least one.
+    pub sites: Vec<Site>,
 }
 
 /// The newest usable generation.
@@ -37,18 +34,31 @@ pub struct Issued {
     pub deployed: Option<Timestamp>,
 }
 
+/// What one HAProxy has of a certificate.
+#[derive(Clone, Debug, Serialize)]
+pub struct Site {
+    /// What that HAProxy is called.
+    pub haproxy: String,
+    /// The file that it loads at its next start.
+    pub disk: Disk,
+    /// What it holds.
+    pub runtime: Runtime,
+    /// What it serves, by address and name.
+    pub wire: Vec<Wire>,
+}
+
 /// The file that HAProxy loads at its next start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Disk {
-    /// None.
-    Missing,
     /// The newest generation.
     Newest,
-    /// A self-signed placeholder.
-    Placeholder,
     /// Another certificate.
     Other,
+    /// A self-signed placeholder.
+    Placeholder,
+    /// None.
+    Missing,
     /// No bundle.
     Unreadable,
 }
@@ -87,10 +97,27 @@ pub struct Wire {
 }
 
 impl Facts {
-    /// Whether the newest generation is on disk, in HAProxy, and served.
+    /// Whether the newest generation is on disk, in every HAProxy, and served.
     pub fn agree(&self) -> bool {
-        self.issued.is_some()
-            && self.disk == Disk::Newest
+        self.issued.is_some() && self.sites.iter().all(Site::agrees)
+    }
+
+    /// The first HAProxy with which something is amiss, or the first at all.
+    pub fn worst(&self) -> Option<&Site> {
+        let amiss = self.sites.iter().find(|site| !site.agrees());
+        amiss.or_else(|| self.sites.first())
+    }
+
+    /// What every address serves for every name.
+    pub fn wire(&self) -> impl Iterator<Item = &Wire> {
+        self.sites.iter().flat_map(|site| &site.wire)
+    }
+}
+
+impl Site {
+    /// Whether the newest generation is on disk, in HAProxy, and served.
+    pub fn agrees(&self) -> bool {
+        self.disk == Disk::Newest
             && self.runtime == Runtime::Newest
             && self.wire.iter().all(|wire| wire.finding == Finding::Served)
     }
@@ -126,28 +153,52 @@ pub(super) async fn gather(
     deployer: &Deployer<'_>,
     certificate: &Certificate,
 ) -> Result<Facts, DeployError> {
-    let generation = deployer.store.lineage(&certificate.name).newest()?;
-    let bundle = generation.as_ref().map(Generation::bundle).transpose()?;
+    let lineage = deployer.store.lineage(&certificate.name);
+    let generation = lineage.newest()?;
+    let object = match &generation {
+        Some(generation) => Some(Object::of_generation(certificate, &lineage, generation)?),
+        None => None,
+    };
+    let mut sites = Vec::new();
+    for target in &deployer.targets {
+        sites.push(site(target, certificate, object.as_ref()).await?);
+    }
     let issued = generation.map(|generation| Issued {
         generation: generation.number,
         deployed: generation.meta.deployed(),
         leaf: generation.meta.leaf,
     });
-    let sha1 = issued.as_ref().map(|issued| issued.leaf.sha1.as_str());
-    Ok(Facts {
-        disk: disk(deployer, certificate, bundle.as_ref())?,
-        runtime: runtime(deployer, certificate, sha1).await?,
-        wire: look(deployer, certificate, bundle.as_ref()).await,
-        issued,
+    Ok(Facts { issued, sites })
+}
+
+async fn site(
+    target: &Target<'_>,
+    certificate: &Certificate,
+    object: Option<&Object>,
+) -> Result<Site, DeployError> {
+    let kinds = object.map_or_else(|| vec![None], Object::kinds);
+    let place = target.place(certificate, &kinds)?;
+    let mut parts = object.map_or_else(Vec::new, |object| object.parts.iter().collect());
+    parts.reverse();
+    let (mut on_disk, mut runtime) = (Disk::Newest, Runtime::Newest);
+    for slot in &place.slots {
+        let part = parts.pop();
+        on_disk = on_disk.max(disk(slot, part.map(|part| &part.bundle))?);
+        let sha1 = part.map(|part| part.leaf.sha1.as_str());
+        if runtime == Runtime::Newest {
+            runtime = held(target, slot, sha1).await?;
+        }
+    }
+    Ok(Site {
+        haproxy: target.name.to_owned(),
+        disk: on_disk,
+        runtime,
+        wire: look(target, certificate, object).await,
     })
 }
 
-fn disk(
-    deployer: &Deployer<'_>,
-    certificate: &Certificate,
-    newest: Option<&Bundle>,
-) -> Result<Disk, DeployError> {
-    let Some(bytes) = deployer.live.read(&certificate.name)? else {
+fn disk(slot: &Slot, newest: Option<&Bundle>) -> Result<Disk, DeployError> {
+    let Some(bytes) = slot.read()? else {
         return Ok(Disk::Missing);
     };
     let Ok(found) = Bundle::from_pem(&bytes) else {
@@ -165,13 +216,13 @@ fn disk(
     })
 }
 
-async fn runtime(
-    deployer: &Deployer<'_>,
-    certificate: &Certificate,
+async fn held(
+    target: &Target<'_>,
+    slot: &Slot,
     sha1: Option<&str>,
 ) -> Result<Runtime, DeployError> {
-    let path = deployer.store_path(certificate)?;
-    Ok(match deployer.client.certificate(&path).await {
+    let path = store_path(slot.path())?;
+    Ok(match target.client.certificate(&path).await {
         Err(error) => Runtime::Unreachable {
             why: error.to_string(),
         },
@@ -185,23 +236,32 @@ async fn runtime(
 }
 
 async fn look(
-    deployer: &Deployer<'_>,
+    target: &Target<'_>,
     certificate: &Certificate,
-    newest: Option<&Bundle>,
+    object: Option<&Object>,
 ) -> Vec<Wire> {
-    let wanted = newest.map(Bundle::chain).unwrap_or_default();
+    let nothing = [Wanted {
+        kind: None,
+        chain: &[],
+    }];
+    let wanted = object.map_or_else(|| nothing.to_vec(), Object::wanted);
     let mut wire: Vec<Wire> = Vec::new();
-    for &address in deployer.verify {
+    for &address in target.verify {
         for name in &certificate.names {
             // An address that did not answer for one name is not asked for the
             // next: each would cost its whole time-out.
             let silent = wire
                 .iter()
                 .find(|w| w.address == address && w.finding.is_unreachable());
-            let finding = match silent {
+            let mut finding = match silent {
                 Some(wire) => wire.finding.clone(),
-                None => wire::look(address, name, wanted).await,
+                None => wire::look(address, name, &wanted).await,
             };
+            if let (Finding::Served, Some(object)) = (&finding, object)
+                && target.has_stale_default(address, object).await
+            {
+                finding = Finding::StaleDefault;
+            }
             wire.push(Wire {
                 address,
                 name: name.clone(),

@@ -1,14 +1,15 @@
-//! Taking a certificate out of HAProxy: the opposite of deploying.
+//! Taking a certificate out of every HAProxy: the opposite of deploying.
 
 use jiff::Timestamp;
 use tracing::info;
 
-use super::{DeployError, Deployer};
+use super::object::KeyKind;
+use super::target::{Target, store_path};
+use super::{DeployError, Deployer, put_placeholder};
 use crate::config::Certificate;
-use crate::key;
 
 /// What became of a certificate that is no longer wanted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Withdrawal {
     /// Neither the directory nor HAProxy has it any longer.
@@ -16,53 +17,56 @@ pub enum Withdrawal {
     /// The file is gone; a running HAProxy could not be asked or keeps it, and
     /// forgets it when it is reloaded.
     UntilReload,
-    /// It was the last: a self-signed placeholder stands in its place, because
-    /// HAProxy does not start with an empty directory.
+    /// It was the last, or a `bind` line names its file: a self-signed
+    /// placeholder stands in its place, because HAProxy does not start without.
     Placeholder,
 }
 
 impl Deployer<'_> {
     /// Takes a certificate out of the directory and out of HAProxy: the file
-    /// first, so that a reload at any moment goes forward.
+    /// first, so that a reload at any moment goes forward. Says the worst of
+    /// what became of it.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be written.
+    /// When a directory cannot be written.
     pub async fn withdraw(
         &self,
         certificate: &Certificate,
         now: Timestamp,
     ) -> Result<Withdrawal, DeployError> {
-        let name = &certificate.name;
-        if self.live.read(name)?.is_some() && self.live.is_last(name) {
-            let bundle = key::placeholder(&certificate.names, now)?;
-            self.live.publish(name, bundle.to_pem().as_bytes())?;
-            self.live.settle(name)?;
-            return Ok(Withdrawal::Placeholder);
+        let mut worst = Withdrawal::Gone;
+        for target in &self.targets {
+            worst = worst.max(withdraw_from(target, certificate, now).await?);
         }
-        self.live.remove(name)?;
-        match self.unload(certificate).await {
-            Ok(()) => Ok(Withdrawal::Gone),
-            Err(error) => {
-                info!(certificate = %name, %error, "HAProxy keeps it until it is reloaded");
-                Ok(Withdrawal::UntilReload)
-            }
-        }
+        Ok(worst)
     }
+}
 
-    async fn unload(&self, certificate: &Certificate) -> Result<(), DeployError> {
-        let (list, path) = (self.crt_list()?, self.store_path(certificate)?);
-        if self.client.certificate(&path).await?.is_none() {
-            return Ok(());
-        }
-        self.client.remove_from_crt_list(&list, &path).await?;
-        match self.client.delete_certificate(&path).await {
-            Ok(_) => Ok(()),
-            // A lost reply may have had its effect.
-            Err(error) => match self.client.certificate(&path).await {
-                Ok(None) => Ok(()),
-                _ => Err(error.into()),
-            },
+async fn withdraw_from(
+    target: &Target<'_>,
+    certificate: &Certificate,
+    now: Timestamp,
+) -> Result<Withdrawal, DeployError> {
+    // Whole, or by kind of key.
+    let kinds = Vec::from_iter([None].into_iter().chain(KeyKind::ALL.map(Some)));
+    let slots = target.place(certificate, &kinds)?.slots;
+    let is_there = slots.iter().any(|slot| slot.path().exists());
+    let file_names = slots.iter().filter_map(|slot| slot.path().file_name());
+    let own = Vec::from_iter(file_names.map(|name| name.to_string_lossy().into_owned()));
+    let is_last = certificate.file.is_some() || target.live.is_empty_but_for(&own);
+    if is_there && is_last {
+        put_placeholder(target, certificate, now)?;
+        return Ok(Withdrawal::Placeholder);
+    }
+    let mut withdrawal = Withdrawal::Gone;
+    for slot in slots {
+        target.unlist(&slot)?;
+        slot.remove()?;
+        if let Err(error) = target.unload(&store_path(slot.path())?).await {
+            info!(certificate = %certificate.name, %error, "HAProxy keeps it until it is reloaded");
+            withdrawal = Withdrawal::UntilReload;
         }
     }
+    Ok(withdrawal)
 }

@@ -143,7 +143,7 @@ pub fn certificate(names: &[String], name: Option<String>) -> Result<Certificate
         Some(name) => CertificateName::try_from(name)?,
         None => CertificateName::from(first),
     };
-    Ok(Certificate { name, names: valid })
+    Ok(Certificate::new(name, valid))
 }
 
 /// What is wrong with the names of a certificate.

@@ -1,11 +1,13 @@
 //! Files that are whole or absent, whatever happens.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use super::StoreError;
+use crate::failpoint;
 
 /// Who may read a file or directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -84,15 +86,32 @@ fn try_write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
         .suffix(SUFFIX)
         .permissions(fs::Permissions::from_mode(access.mode & 0o700))
         .tempfile_in(directory)?;
+    reach(path, "made")?;
     file.write_all(bytes)?;
+    reach(path, "written")?;
     if access.group.is_some() {
         std::os::unix::fs::fchown(file.as_file(), None, access.group)?;
     }
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(access.mode))?;
     file.as_file().sync_all()?;
+    reach(path, "synced")?;
     file.persist(path).map_err(|error| error.error)?;
-    sync_directory(directory)
+    reach(path, "renamed")?;
+    sync_directory(directory)?;
+    reach(path, "directory-synced")
+}
+
+/// A failpoint called after the kind of file: `key.pem` of a generation, or
+/// the directory of what bears a name.
+fn reach(path: &Path, step: &str) -> io::Result<()> {
+    let of = |path: Option<&OsStr>| path.and_then(OsStr::to_str).unwrap_or_default().to_owned();
+    let file = of(path.file_name());
+    let kind = match file.as_str() {
+        "key.pem" | "chain.pem" | "meta.json" | "account.json" => file,
+        _ => of(path.parent().and_then(Path::file_name)),
+    };
+    failpoint::reach(&format!("{kind}-{step}"))
 }
 
 #[cfg(test)]

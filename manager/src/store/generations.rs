@@ -12,9 +12,10 @@ use rustls::pki_types::PrivateKeyDer;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, StoreError, make_directory, read, read_json, sync_directory, write, write_json,
+    Access, StoreError, make_directory, read, read_json, sweep, sync_directory, write, write_json,
 };
 use crate::bundle::{self, Bundle};
+use crate::failpoint;
 use crate::leaf::Leaf;
 
 /// All generations of one certificate.
@@ -44,6 +45,10 @@ pub struct Meta {
     pub directory: String,
     /// What has become of it.
     pub state: State,
+    /// SHA-256 of the file that HAProxy loads, lower-case hexadecimal, so that
+    /// it can be compared without reading the key. Older records lack it.
+    #[serde(default)]
+    pub pem_sha256: Option<String>,
 }
 
 impl Meta {
@@ -72,6 +77,18 @@ pub enum State {
         /// What HAProxy said.
         why: String,
     },
+    /// An operator took it back.
+    Withdrawn {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl State {
+    /// Whether it may be served.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Issued | Self::Deployed { .. })
+    }
 }
 
 impl Lineage {
@@ -127,6 +144,8 @@ impl Lineage {
         let directory = self.directory_of(number);
         let chain = bundle::chain_to_pem(bundle.chain());
         write(&directory.join(CHAIN), chain.as_bytes(), Access::PRIVATE)?;
+        let pem_sha256 = Some(bundle::sha256_hex(bundle.to_pem().as_bytes()));
+        let meta = Meta { pem_sha256, ..meta };
         write_json(&directory.join(META), &meta)?;
         Ok(Generation {
             number,
@@ -135,15 +154,28 @@ impl Lineage {
         })
     }
 
-    /// The newest complete generation that HAProxy has not refused.
+    /// The newest complete generation that was neither refused nor taken back.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     pub fn newest(&self) -> Result<Option<Generation>, StoreError> {
-        let complete = self.complete_generations()?;
-        let usable = |g: &Generation| !matches!(g.meta.state, State::Rejected { .. });
-        Ok(complete.into_iter().rev().find(usable))
+        for number in self.numbers()?.into_iter().rev() {
+            if let Some(generation) = self.generation(number)?
+                && generation.meta.state.is_usable()
+            {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes what a crash may have left of writes.
+    pub(super) fn tidy(&self) {
+        sweep(&self.directory);
+        for number in self.numbers().unwrap_or_default() {
+            sweep(&self.directory_of(number));
+        }
     }
 
     /// Removes what is no longer needed: all but the newest two generations,
@@ -169,24 +201,32 @@ impl Lineage {
             .collect();
         for number in numbers.into_iter().filter(|n| !kept.contains(n)) {
             let path = self.directory_of(number);
-            fs::remove_dir_all(&path).map_err(|e| StoreError::new("remove", &path, e))?;
+            failpoint::reach("pruned")
+                .and_then(|()| fs::remove_dir_all(&path))
+                .map_err(|e| StoreError::new("remove", &path, e))?;
         }
         Ok(())
     }
 
-    fn complete_generations(&self) -> Result<Vec<Generation>, StoreError> {
-        let mut complete = Vec::new();
-        for number in self.numbers()? {
-            let directory = self.directory_of(number);
-            if let Some(meta) = read_json(&directory.join(META))? {
-                complete.push(Generation {
-                    number,
-                    meta,
-                    directory,
-                });
-            }
-        }
-        Ok(complete)
+    /// Every complete generation, rising.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn complete_generations(&self) -> Result<Vec<Generation>, StoreError> {
+        let numbers = self.numbers()?.into_iter();
+        let found = numbers.map(|number| self.generation(number));
+        found.filter_map(Result::transpose).collect()
+    }
+
+    fn generation(&self, number: u64) -> Result<Option<Generation>, StoreError> {
+        let directory = self.directory_of(number);
+        let meta = read_json(&directory.join(META))?;
+        Ok(meta.map(|meta| Generation {
+            number,
+            meta,
+            directory,
+        }))
     }
 
     /// The numbers of all generations, complete or not, rising.
@@ -260,6 +300,7 @@ mod tests {
             issued: Issue::NOW,
             directory: "https://ca.example/".to_owned(),
             state: State::Issued,
+            pem_sha256: None,
         }
     }
 

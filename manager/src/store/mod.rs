@@ -7,6 +7,7 @@
 //! alerts/{sent,outbox}.json             what was told, and what is on its way
 //! archive/<name>.<time>/                what was removed
 //! certs/<name>/<generation>/            key.pem, chain.pem, meta.json
+//! external/<sha256 of path>.{json,pem}  certificates that others make
 //! desired/certificates.json             the certificates that were added
 //! orders/<name>.json                    an order under way
 //! ledger/<name>.json                    what has been tried
@@ -17,6 +18,7 @@ mod alerts;
 mod archive;
 mod atomic;
 mod desired;
+mod foreign;
 mod generations;
 mod lock;
 mod records;
@@ -25,10 +27,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::failpoint;
 use crate::names::CertificateName;
 
 pub use accounts::{AccountRecord, StoredAccount};
 pub use atomic::{Access, make_directory, sweep, sync_directory, write};
+pub use foreign::{ForeignRecord, ForeignState};
 pub use generations::{Generation, Lineage, Meta, State};
 pub use lock::Lock;
 pub use records::OrderRecord;
@@ -47,7 +51,9 @@ impl Store {
     /// When the directory cannot be made or written to.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         make_directory(root, 0o700)?;
-        for part in ["accounts", "alerts", "certs", "desired", "ledger", "orders"] {
+        for part in [
+            "accounts", "alerts", "certs", "desired", "external", "ledger", "orders",
+        ] {
             make_directory(&root.join(part), 0o700)?;
         }
         Ok(Self {
@@ -62,17 +68,23 @@ impl Store {
         }
     }
 
-    /// Takes the lock that every change needs, and tidies up after a crash.
+    /// Takes the lock that every change needs.
     ///
     /// # Errors
     ///
     /// When another process keeps it for longer than `patience`.
     pub async fn lock(&self, patience: Duration) -> Result<Lock, StoreError> {
         let lock = Lock::take(&self.root.join("lock"), patience).await?;
-        for part in ["desired", "ledger", "orders"] {
+        failpoint::step("lock-taken")?;
+        Ok(lock)
+    }
+
+    /// Removes what a crash may have left of writes. Needs the lock.
+    pub fn tidy(&self, certificate: &CertificateName) {
+        for part in ["desired", "external", "ledger", "orders"] {
             sweep(&self.root.join(part));
         }
-        Ok(lock)
+        self.lineage(certificate).tidy();
     }
 
     /// Becomes the one daemon of this store.
