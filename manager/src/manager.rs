@@ -287,7 +287,7 @@ impl Manager {
         let deployed = deployer.reconcile(certificate, (self.clock)()).await;
         let mut history = self.store.history(&certificate.name)?;
         match &deployed {
-            Err(error) if error.is_rollback() => {
+            Err(error) if error.is_final() => {
                 history.take_back((self.clock)(), error.to_string());
                 self.store.keep_history(&certificate.name, &history)?;
             }

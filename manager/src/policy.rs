@@ -53,8 +53,13 @@ pub enum Refusal {
     /// The leaf cannot be read.
     #[error("the CA's leaf is {0}")]
     Unreadable(#[from] LeafError),
+    /// The key is none that TLS clients of today take.
+    #[error(
+        "the private key is none of ECDSA P-256, P-384, P-521, RSA of 2048 to 8192 bits, Ed25519"
+    )]
+    UnusableKey,
     /// The certificate is for another key.
-    #[error("the certificate is not for the key that it was asked for")]
+    #[error("the certificate is not for its private key")]
     OtherKey,
     /// The certificate bears other names.
     #[error("the certificate is for {found}, not for {wanted}")]
@@ -78,18 +83,25 @@ pub enum Refusal {
     BrokenChain(String),
 }
 
+impl Refusal {
+    /// Whether time alone may mend it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::NotYetValid(_))
+    }
+}
+
 /// How far this clock and the CA's may be apart.
 const SKEW_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 fn check_key(bundle: &Bundle) -> Result<(), Refusal> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    CertifiedKey::from_der(
-        vec![bundle.leaf().clone()],
-        bundle.key().clone_key(),
-        &provider,
-    )
-    .and_then(|pair| pair.keys_match())
-    .map_err(|_| Refusal::OtherKey)
+    let key = provider
+        .key_provider
+        .load_private_key(bundle.key().clone_key());
+    let key = key.map_err(|_| Refusal::UnusableKey)?;
+    CertifiedKey::new(vec![bundle.leaf().clone()], key)
+        .keys_match()
+        .map_err(|_| Refusal::OtherKey)
 }
 
 fn check_names(leaf: &Leaf, names: &[DnsName]) -> Result<(), Refusal> {

@@ -108,7 +108,7 @@ fn is_not_served(error: &DeployError) -> bool {
         | DeployError::Unspeakable(_)
         | DeployError::Unfit(_)
         | DeployError::Older { .. } => true,
-        error => error.is_rollback() || error.is_refusal(),
+        error => error.is_final() || error.is_refusal(),
     }
 }
 

@@ -65,6 +65,18 @@ pub fn repository() -> &'static Path {
         .unwrap_or_else(|| Path::new("/"))
 }
 
+/// What a HAProxy of that branch once replied
+/// (`haproxy/testdata/runtime/SERIES/NAME.txt`).
+///
+/// # Errors
+///
+/// When there is no such reply.
+pub fn captured(series: &str, name: &str) -> Result<String, String> {
+    let file = format!("haproxy/testdata/runtime/{series}/{name}.txt");
+    let file = repository().join(file);
+    fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
 fn release(path: &Path) -> Option<Release> {
     let output = Command::new(path).arg("-v").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -91,10 +103,16 @@ pub struct Haproxy {
 
 impl Haproxy {
     pub(crate) fn start(stage: &Stage) -> Result<Self, String> {
-        let process = Process::start("haproxy", stage.root(), command(stage).arg("-W"))?;
+        let mut command = command(stage);
+        command.arg("-W").arg("-S").arg(stage.path("master.sock"));
+        let process = Process::start("haproxy", stage.root(), &mut command)?;
+        Self::up(process, stage.path("admin.sock"))
+    }
+
+    fn up(process: Process, socket: PathBuf) -> Result<Self, String> {
         let mut haproxy = Self {
             process,
-            socket: stage.path("admin.sock"),
+            socket,
             stopped: Mutex::new(None),
         };
         wait::until("HAProxy", || {
@@ -102,6 +120,21 @@ impl Haproxy {
             haproxy.worker()
         })?;
         Ok(haproxy)
+    }
+
+    /// Starts another one on the same stage, with a configuration and a stats
+    /// socket of its own.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_other(stage: &Stage, configuration: &Path, socket: &str) -> Result<Self, String> {
+        let mut command = Command::new(&stage.release.path);
+        command.arg("-f").arg(configuration).arg("-W");
+        Self::up(
+            Process::start("other", stage.root(), &mut command)?,
+            stage.path(socket),
+        )
     }
 
     /// Checks the configuration without starting, and returns what HAProxy

@@ -6,6 +6,7 @@
 //!       ├─ Agent     spoacme-agent
 //!       ├─ Pebble    the CA, with its challenge test server for DNS
 //!       ├─ Manager   spoacme: the daemon, or one command
+//!       ├─ Proxy     between it and HAProxy, to let things go wrong
 //!       └─ Client    HTTP and TLS as a visitor
 //!
 //! Fleet ── Node × 3   a stage on a machine of its own, with keepalived, and
@@ -28,6 +29,7 @@ pub mod netns;
 pub mod pebble;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod stage;
 pub mod tls;
 pub mod wait;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::agent::binary;
 use crate::pebble::Pebble;
 use crate::process::Process;
+use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::wait;
 
@@ -81,6 +82,32 @@ impl<'a> Manager<'a> {
             },
         );
         self.stage.write("spoacme.toml", &text).map(drop)
+    }
+
+    /// Writes `new` instead of `old` in the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When `old` does not stand in it.
+    pub fn amend(&self, old: &str, new: &str) -> Result<(), String> {
+        let path = self.stage.path("spoacme.toml");
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        wait::ensure(text.contains(old), format!("{old:?} is missing in {text}"))?;
+        self.stage
+            .write("spoacme.toml", &text.replace(old, new))
+            .map(drop)
+    }
+
+    /// Lets the manager speak to HAProxy through a proxy.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy cannot be made.
+    pub fn through_proxy(&self) -> Result<Proxy, String> {
+        let (path, upstream) = (self.stage.path("proxy.sock"), self.stage.path("admin.sock"));
+        let proxy = Proxy::start(&path, &upstream)?;
+        self.amend("admin.sock", "proxy.sock")?;
+        Ok(proxy)
     }
 
     /// Lets checks ask the DNS server at `address` instead of the CA's.

@@ -3,9 +3,10 @@
 
 use std::fs;
 
-use spoacme_tests::haproxy::Release;
+use spoacme_tests::haproxy::{Haproxy, Release};
 use spoacme_tests::manager::{Ended, Manager};
 use spoacme_tests::pebble::Options;
+use spoacme_tests::proxy::Fault;
 use spoacme_tests::stage::Stage;
 use spoacme_tests::tls;
 use spoacme_tests::wait::{ensure, until};
@@ -20,6 +21,7 @@ pub(crate) const STORIES: &[Story] = &[
     ("state directory unusable: named", no_state),
     ("validation fails: name and cause are said", no_validation),
     ("PEM that HAProxy refuses: rolled back", refused),
+    ("unfit certificate: HAProxy is not even asked", unfit),
     (
         "bundle too large for the socket: waits for a reload",
         too_large,
@@ -167,23 +169,68 @@ fn no_validation(release: &Release) -> Result<(), String> {
 /// small for any security level that Debian allows.
 fn refused(release: &Release) -> Result<(), String> {
     serving!(release => stage, pebble, manager, _agent, haproxy);
+    let proxy = manager.through_proxy()?;
     let before = tls::leaf(stage.https, "example.test")?;
     let file = fs::read(stage.path("live/example.test.pem")).map_err(|error| error.to_string())?;
-    spoacme_tests::weak::plant_generation(&stage, "example.test", 2)?;
-    let ended = manager.call(["issue"])?;
-    expect(&ended, 1, &["HAProxy: ", "example.test"])?;
+    let reply = spoacme_tests::haproxy::captured(&release.series, "commit-mismatch")?;
+    let reply = reply.replace("/etc/haproxy/live/a.pem", &path(&stage));
+    proxy.let_fail(move |line| match line.starts_with("commit") {
+        true => Fault::Answer(reply.clone().into_bytes()),
+        false => Fault::None,
+    });
+    let ended = renew(&manager)?;
+    let words = [
+        "issued, but not deployed: rolled back",
+        "HAProxy rejects the certificate",
+    ];
+    expect(&ended, 3, &words)?;
     ensure(
         tls::leaf(stage.https, "example.test")? == before,
         "another certificate is served",
     )?;
     let now = fs::read(stage.path("live/example.test.pem")).map_err(|error| error.to_string())?;
     ensure(now == file, "the file is not the one before")?;
-    let transaction = haproxy.runtime("show ssl cert")?;
-    ensure(
-        !transaction.contains("\n*"),
-        format!("a transaction is left open: {transaction}"),
-    )?;
+    expect_no_transaction(&haproxy)?;
     // It is not tried again, and the one before counts as the newest.
+    let again = manager.call(["issue"])?;
+    ensure(again.code() == Some(4), format!("{again:#?}"))?;
+    manager.wait_for_generation(1)?;
+    ensure(pebble.issued() == 2, "another certificate was issued")?;
+    // Unless somebody says so.
+    proxy.let_fail(|_| Fault::None);
+    manager.expect(["deploy", "--again", "example.test"])?;
+    manager.wait_for_generation(2).map(drop)
+}
+
+fn path(stage: &Stage) -> String {
+    stage.path("live/example.test.pem").display().to_string()
+}
+
+fn expect_no_transaction(haproxy: &Haproxy) -> Result<(), String> {
+    let certificates = haproxy.runtime("show ssl cert")?;
+    ensure(
+        !certificates.contains("\n*"),
+        format!("a transaction is left open: {certificates}"),
+    )
+}
+
+/// A key of 1024 bits, which no client of today takes.
+fn unfit(release: &Release) -> Result<(), String> {
+    serving!(release => stage, pebble, manager, _agent, _haproxy);
+    let proxy = manager.through_proxy()?;
+    let before = tls::leaf(stage.https, "example.test")?;
+    spoacme_tests::weak::plant_generation(&stage, "example.test", 2)?;
+    let ended = manager.call(["issue"])?;
+    expect(&ended, 1, &["not published: the private key is none of"])?;
+    let asked = proxy.take_seen();
+    ensure(
+        !asked.iter().any(|line| line.starts_with("set ")),
+        format!("HAProxy was asked: {asked:?}"),
+    )?;
+    ensure(
+        tls::leaf(stage.https, "example.test")? == before,
+        "another certificate is served",
+    )?;
     let again = manager.call(["issue"])?;
     ensure(again.code() == Some(4), format!("{again:#?}"))?;
     manager.wait_for_generation(1)?;

@@ -7,6 +7,8 @@ mod alerts;
 mod bad_days;
 mod check;
 mod configuration;
+mod deploy;
+mod external;
 mod fleet;
 mod issue;
 mod lookup;
@@ -26,7 +28,7 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 11] = [
+const STORIES: [&[Story]; 13] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
@@ -36,6 +38,8 @@ const STORIES: [&[Story]; 11] = [
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
+    deploy::STORIES,
+    external::STORIES,
     restart::STORIES,
     bad_days::STORIES,
 ];

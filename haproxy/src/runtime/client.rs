@@ -252,16 +252,34 @@ impl Client {
         command: Command<'_>,
         read: impl Fn(&[u8]) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let give_up = Instant::now() + RETRY_MAX;
+        let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let outcome = self.ask_once(command, &read).await;
-            let is_taken = !matches!(&outcome, Err(error) if is_not_taken(error));
-            if is_taken || Instant::now() + pause > give_up {
+            let patience = outcome
+                .as_ref()
+                .err()
+                .map_or(Duration::ZERO, |e| self.patience(e));
+            if begun.elapsed() + pause > patience {
                 return outcome;
             }
             sleep(pause).await;
             pause = PAUSE_MAX.min(pause * 2);
+        }
+    }
+
+    /// For how long a command is sent again that did not get as far as to have
+    /// an effect: the lock on certificates was taken, the queue of the socket
+    /// was full (EAGAIN), or the master was just making itself anew.
+    fn patience(&self, error: &Error) -> Duration {
+        match error {
+            Error::Busy => RETRY_MAX,
+            Error::Connect { source, .. } => match (source.kind(), &self.address) {
+                (ErrorKind::WouldBlock, _) => RETRY_MAX,
+                (ErrorKind::ConnectionRefused, Address::Master(_)) => RELOAD_MAX,
+                _ => Duration::ZERO,
+            },
+            _ => Duration::ZERO,
         }
     }
 
@@ -338,21 +356,15 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For one command, all its tries together.
 const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// What a master takes to make itself anew, and to spare.
+const RELOAD_MAX: Duration = Duration::from_secs(2);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// In bytes: the list of some 100,000 certificates.
 const REPLY_SIZE_MAX: usize = 16 << 20;
-
-/// Whether the command did not get as far as to have an effect: the lock on
-/// certificates was taken, or the queue of the socket was full (EAGAIN).
-fn is_not_taken(error: &Error) -> bool {
-    match error {
-        Error::Busy => true,
-        Error::Connect { source, .. } => source.kind() == ErrorKind::WouldBlock,
-        _ => false,
-    }
-}
 
 /// Sends the command and reads until HAProxy closes.
 ///

@@ -18,16 +18,19 @@ pub(super) async fn execute(path: &Path) -> Exit {
     }
 }
 
-/// SIGTERM or SIGINT.
-async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// SIGTERM or SIGINT, from this call on.
+fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM received"),
-        _ = interrupt.recv() => info!("SIGINT received"),
+    );
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM received"),
+            _ = interrupt.recv() => info!("SIGINT received"),
+        }
     }
 }

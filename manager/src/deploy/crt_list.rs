@@ -26,6 +26,13 @@ impl CrtList {
         &self.path
     }
 
+    /// Whether it names nothing.
+    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+        let text = self.read()?;
+        let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        Ok(text.lines().all(is_comment))
+    }
+
     /// Adds a line for `file` unless there is one: HAProxy would serve it
     /// twice. Says whether it was added.
     pub(super) fn add(&self, file: &Path) -> Result<bool, StoreError> {
@@ -88,7 +95,9 @@ mod tests {
         let path = directory.path().join("list");
         let list = CrtList::new(path.clone(), Access::PRIVATE);
         let (a, b) = (Path::new("/live/a.pem"), Path::new("/live/b.pem"));
+        assert!(list.is_empty().unwrap());
         assert!(list.add(a).unwrap());
+        assert!(!list.is_empty().unwrap());
         let others =
             "# mine\n/other.pem [alpn h2] *.example.com\n/live/a.pem [ssl-min-ver TLSv1.3]";
         fs::write(&path, others).unwrap();

@@ -92,12 +92,14 @@ impl DeployError {
         matches!(self.cause(), Self::Runtime(error) if error.is_refusal())
     }
 
-    /// Whether it was tried and taken back, so that the same again is no use.
-    pub fn is_rollback(&self) -> bool {
-        matches!(
-            self.cause(),
-            Self::RolledBack { .. } | Self::NotRolledBack { .. }
-        )
+    /// Whether the same bytes are no use: they are unfit, or were tried and
+    /// taken back.
+    pub fn is_final(&self) -> bool {
+        match self.cause() {
+            Self::RolledBack { .. } | Self::NotRolledBack { .. } => true,
+            Self::Unfit(refusal) => !refusal.may_pass(),
+            _ => false,
+        }
     }
 
     /// The way out, where there is a plain one.
@@ -121,6 +123,8 @@ impl DeployError {
                     .hint()
                     .unwrap_or_else(|| "`spoacme deploy --again` tries the same once more".into()),
             ),
+            Self::Unfit(refusal) if refusal.may_pass() => None,
+            Self::Unfit(_) => Some("`spoacme renew` issues another".to_owned()),
             Self::On { cause, .. } => cause.hint(),
             Self::Store(error) => error.hint(),
             _ => None,

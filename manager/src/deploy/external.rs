@@ -143,7 +143,7 @@ impl<'a> Externals<'a> {
                 }
                 keep(ForeignState::Deployed { at: now })?;
             }
-            Err(error) if error.is_rollback() || matches!(error.cause(), DeployError::Unfit(_)) => {
+            Err(error) if error.is_final() => {
                 let why = error.to_string();
                 keep(ForeignState::Rejected { why })?;
             }

@@ -93,7 +93,7 @@ impl<'a> Deployer<'a> {
                 self.adopt_stored(target, certificate, now)?;
             }
             let in_directory = certificates.iter().find(|c| c.file.is_none());
-            if let (true, Some(first)) = (target.live.is_empty_but_for(&[]), in_directory) {
+            if let (false, Some(first)) = (target.has_something_to_load()?, in_directory) {
                 put_placeholder(target, first, now)?;
             }
         }
@@ -123,7 +123,7 @@ impl<'a> Deployer<'a> {
         for target in &self.targets {
             match deploy(target, certificate, &object, is_proven, now).await {
                 Ok(changed) => is_changed |= changed,
-                Err(error) if error.is_rollback() => {
+                Err(error) if error.is_final() => {
                     reject(&mut generation, &error)?;
                     return Err(self.on(target, error));
                 }
@@ -146,17 +146,20 @@ impl<'a> Deployer<'a> {
         Ok(Outcome::Deployed)
     }
 
-    /// Waits until every HAProxy can ask the agent.
+    /// Waits until a HAProxy can ask the agent.
     ///
     /// # Errors
     ///
-    /// When one does not answer, or holds the agent to be down.
+    /// When none answers, or those that do hold the agent to be down.
     pub async fn wait_for_agent(&self) -> Result<(), DeployError> {
+        let mut failed = Ok(());
         for target in &self.targets {
-            let waited = target.wait_for_agent().await;
-            waited.map_err(|error| self.on(target, error))?;
+            match target.wait_for_agent().await {
+                Ok(()) => return Ok(()),
+                Err(error) => failed = failed.and(Err(self.on(target, error))),
+            }
         }
-        Ok(())
+        failed
     }
 
     /// Asks each HAProxy what process it is.
@@ -303,8 +306,7 @@ fn put_placeholder(
     certificate: &Certificate,
     now: Timestamp,
 ) -> Result<(), DeployError> {
-    let bundle = key::placeholder(&certificate.names, now)?;
-    let pem = bundle.to_pem();
+    let pem = key::placeholder(&certificate.names, now)?.to_pem();
     let place = target.place(certificate, &[None])?;
     for slot in &place.slots {
         slot.publish(pem.as_bytes())?;

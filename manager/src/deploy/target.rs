@@ -75,6 +75,15 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Whether HAProxy would find a certificate when it starts.
+    pub(super) fn has_something_to_load(&self) -> Result<bool, StoreError> {
+        let is_listed = match &self.crt_list {
+            Some(list) => !list.is_empty()?,
+            None => true,
+        };
+        Ok(is_listed && !self.live.is_empty_but_for(&[]))
+    }
+
     /// Where a certificate of ours stands here.
     pub(super) fn place(
         &self,
@@ -296,7 +305,9 @@ impl<'a> Target<'a> {
         let wanted = object.wanted();
         for &address in self.verify {
             for names in object.names.chunks(NAMES_AT_ONCE) {
-                let look = |name| wire::wait_for(address, name, &wanted);
+                // Whether processes share the port does not depend on the name.
+                let is_first = |name| object.names.first() == Some(name);
+                let look = |name| wire::wait_for(address, name, &wanted, is_first(name));
                 let findings = join_all(names.iter().map(look)).await;
                 for (name, finding) in names.iter().zip(findings) {
                     self.expect_served(address, name, finding)?;
