@@ -465,6 +465,7 @@ pub fn next_step(
     Ok(schedule::next(
         current,
         &store.history(&certificate.name)?,
+        store.order(&certificate.name)?.is_some(),
         now,
     ))
 }

@@ -74,6 +74,8 @@ pub enum Reason {
     First,
     /// The configured names are no longer those of the certificate.
     NamesChanged,
+    /// An order is under way, left by a crash.
+    UnderWay,
     /// Two thirds of its life are over, or half of a life below ten days.
     Renewal,
     /// An attempt failed, and the back-off decides.
@@ -86,6 +88,7 @@ impl Reason {
         match self {
             Self::First => "there is none yet",
             Self::NamesChanged => "its names have changed",
+            Self::UnderWay => "an order is under way",
             Self::Renewal => "renewal",
             Self::Retry => "another attempt",
         }
@@ -99,8 +102,14 @@ impl Step {
     }
 }
 
-/// The next issue of a certificate whose newest generation is `current`.
-pub fn next(current: Option<Current>, history: &History, now: Timestamp) -> Step {
+/// The next issue of a certificate whose newest generation is `current`, with
+/// an order under way or not: what is issued already must not be lost.
+pub fn next(
+    current: Option<Current>,
+    history: &History,
+    is_under_way: bool,
+    now: Timestamp,
+) -> Step {
     let wanted = match current {
         None => Step {
             at: now,
@@ -109,6 +118,10 @@ pub fn next(current: Option<Current>, history: &History, now: Timestamp) -> Step
         Some(current) if !current.names_match => Step {
             at: now,
             reason: Reason::NamesChanged,
+        },
+        Some(_) if is_under_way => Step {
+            at: now,
+            reason: Reason::UnderWay,
         },
         Some(current) => Step {
             at: renewal(current),
@@ -189,8 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn an_order_under_way_is_gone_on_with_but_not_in_a_hurry() {
+        let fresh = current(DAY, DAY * 90);
+        let step = next(fresh, &History::default(), true, NOW);
+        assert_eq!((step.at, step.reason), (NOW, Reason::UnderWay));
+        let step = next(fresh, &failed(1, SignedDuration::ZERO), true, NOW);
+        assert_eq!(step.reason, Reason::Retry);
+    }
+
+    #[test]
     fn a_missing_certificate_is_due_at_once() {
-        let step = next(None, &History::default(), NOW);
+        let step = next(None, &History::default(), false, NOW);
         assert_eq!(
             step,
             Step {
@@ -208,7 +230,7 @@ mod tests {
             ..c
         });
         assert_eq!(
-            next(current, &History::default(), NOW).reason,
+            next(current, &History::default(), false, NOW).reason,
             Reason::NamesChanged
         );
     }
@@ -226,6 +248,7 @@ mod tests {
             let step = next(
                 current(SignedDuration::ZERO, life),
                 &History::default(),
+                false,
                 NOW,
             );
             assert_eq!(
@@ -242,7 +265,7 @@ mod tests {
     #[test]
     fn backs_off_further_with_each_failure() {
         for (failures, minutes) in [(1, 1), (2, 10), (3, 100), (4, 1440), (1000, 1440)] {
-            let step = next(None, &failed(failures, SignedDuration::ZERO), NOW);
+            let step = next(None, &failed(failures, SignedDuration::ZERO), false, NOW);
             let at = NOW + SignedDuration::from_mins(minutes);
             assert_eq!(
                 step,
@@ -263,13 +286,13 @@ mod tests {
                 ..failed(failures, SignedDuration::ZERO)
             };
             let at = NOW + SignedDuration::from_mins(minutes);
-            assert_eq!(next(None, &history, NOW).at, at, "{failures}");
+            assert_eq!(next(None, &history, false, NOW).at, at, "{failures}");
         }
     }
 
     #[test]
     fn a_back_off_that_is_over_does_not_count() {
-        let step = next(None, &failed(1, SignedDuration::from_mins(1)), NOW);
+        let step = next(None, &failed(1, SignedDuration::from_mins(1)), false, NOW);
         assert!(step.is_due(NOW));
     }
 
@@ -277,21 +300,21 @@ mod tests {
     fn tries_again_while_there_is_life_left() {
         let hour = SignedDuration::from_hours(1);
         let dying = current(DAY * 6 - hour * 2, DAY * 6);
-        let step = next(dying, &failed(9, SignedDuration::ZERO), NOW);
+        let step = next(dying, &failed(9, SignedDuration::ZERO), false, NOW);
         assert_eq!(step.at, NOW + hour);
     }
 
     #[test]
     fn a_clock_that_went_backwards_does_not_freeze_it() {
         let future = failed(1, -(DAY * 300));
-        assert!(next(None, &future, NOW).is_due(NOW));
+        assert!(next(None, &future, false, NOW).is_due(NOW));
     }
 
     #[test]
     fn a_permanent_failure_makes_few_attempts() {
         let (mut now, mut history, mut attempts) = (NOW, History::default(), 0);
         while now < NOW + DAY * 30 {
-            let step = next(None, &history, now);
+            let step = next(None, &history, false, now);
             now = now.max(step.at);
             attempts += 1;
             history = History {

@@ -18,6 +18,7 @@
 
 pub mod agent;
 pub mod dns;
+pub mod faults;
 pub mod fleet;
 pub mod haproxy;
 pub mod http;

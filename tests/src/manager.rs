@@ -1,7 +1,7 @@
 //! `spoacme`: the daemon, or one command.
 
 use std::ffi::OsStr;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output};
 
 use serde_json::Value;
 
@@ -211,7 +211,8 @@ impl<'a> Manager<'a> {
         std::fs::read_to_string(self.stage.path("spoacme.log")).unwrap_or_default()
     }
 
-    fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
+    /// One command, not yet started.
+    pub fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
         spoacme(self.stage, arguments)
     }
 }
@@ -283,7 +284,8 @@ pub fn token(stage: &Stage, arguments: &[&str]) -> Result<Ended, String> {
     Ok(ended)
 }
 
-fn spoacme<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S>) -> Command {
+/// `spoacme` on `stage`, not yet started.
+pub fn spoacme<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(binary("spoacme"));
     command
         .arg("--config")
@@ -294,14 +296,35 @@ fn spoacme<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S
     command
 }
 
-fn end(mut command: Command) -> Result<Ended, String> {
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// When it cannot be started.
+pub fn end(mut command: Command) -> Result<Ended, String> {
     let output = command
         .output()
         .map_err(|error| format!("{command:?}: {error}"))?;
+    Ok(ended(output))
+}
+
+/// Waits for a command that was started with its output in pipes.
+///
+/// # Errors
+///
+/// When that fails.
+pub fn wait(child: Child) -> Result<Ended, String> {
+    let output = child
+        .wait_with_output()
+        .map_err(|error| error.to_string())?;
+    Ok(ended(output))
+}
+
+fn ended(output: Output) -> Ended {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Ended {
+    Ended {
         status: output.status,
         stdout: text(output.stdout),
         stderr: text(output.stderr),
-    })
+    }
 }

@@ -158,6 +158,15 @@ impl Pebble {
         self.process.output()
     }
 
+    /// The serial of the certificate that it has issued last, lower-case
+    /// hexadecimal; none if there is none.
+    pub fn last_serial(&self) -> Option<String> {
+        let log = self.log();
+        let (_, after) = log.rsplit_once("Issued certificate serial ")?;
+        let serial = after.split_whitespace().next()?;
+        Some(serial.trim_start_matches('0').to_owned())
+    }
+
     /// How many certificates it has issued.
     pub fn issued(&self) -> usize {
         self.log().matches("Issued certificate serial").count()

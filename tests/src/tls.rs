@@ -104,9 +104,14 @@ pub struct Seen {
 impl Visitor {
     /// Begins to visit `name` on a port of the loopback.
     pub fn begin(port: u16, name: &str) -> Self {
+        Self::begin_calmly(port, name, Duration::ZERO)
+    }
+
+    /// Begins to visit, with a pause after each handshake.
+    pub fn begin_calmly(port: u16, name: &str, pause: Duration) -> Self {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (name, stopped, book) = (name.to_owned(), Arc::clone(&stop), Arc::clone(&seen));
-        let thread = std::thread::spawn(move || visit(port, &name, &stopped, &book));
+        let thread = std::thread::spawn(move || visit(port, &name, pause, &stopped, &book));
         Self {
             stop,
             seen,
@@ -142,7 +147,7 @@ impl Drop for Visitor {
     }
 }
 
-fn visit(port: u16, name: &str, stop: &AtomicBool, seen: &Mutex<Seen>) {
+fn visit(port: u16, name: &str, pause: Duration, stop: &AtomicBool, seen: &Mutex<Seen>) {
     let mut last = None;
     while !stop.load(Ordering::Relaxed) {
         let outcome = leaf(port, name);
@@ -160,6 +165,8 @@ fn visit(port: u16, name: &str, stop: &AtomicBool, seen: &Mutex<Seen>) {
             }
             Err(error) => seen.failures.push(error),
         }
+        drop(seen);
+        std::thread::sleep(pause);
     }
 }
 

@@ -177,7 +177,10 @@ fn prepare(manager: &Manager<'_>) -> Result<(), String> {
     let daemon = manager.run()?;
     until("the placeholder", || {
         let log = manager.log();
-        ensure(log.contains("placeholder made") && log.contains("started"), &log)
+        ensure(
+            log.contains("placeholder made") && log.contains("started"),
+            &log,
+        )
     })?;
     daemon.stop()
 }

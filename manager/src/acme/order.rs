@@ -47,7 +47,7 @@ const STEPS_MAX: usize = 8;
 
 /// A CA that has not decided by then is asked again by the next attempt.
 const WAIT: RetryPolicy = RetryPolicy::new()
-    .initial_delay(Duration::from_millis(250))
+    .initial_delay(Duration::from_millis(100))
     .backoff(1.5)
     .timeout(Duration::from_secs(90));
 

@@ -1,0 +1,90 @@
+//! Faults at every step of issuing, deploying and recovering, and what must
+//! hold after each.
+//!
+//! ```text
+//! Ground ── HAProxy, agent, CA, visitor: they go on from run to run
+//!   run: Fault ──▶ one command ──▶ recovery, as the daemon would ──▶ invariants
+//! ```
+
+mod fault;
+mod ground;
+mod invariants;
+mod outcome;
+mod random;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::haproxy::{Release, releases};
+
+use ground::Ground;
+pub use outcome::Summary;
+use random::Random;
+
+/// Makes `runs` runs, spread over every HAProxy found, whose faults are drawn
+/// by `seed`; `print` is told of each violation.
+///
+/// # Errors
+///
+/// When the ground cannot be laid, which is no finding about faults.
+pub fn run(runs: usize, seed: u64, print: impl Fn(&str) + Sync) -> Result<Summary, String> {
+    let summary = Mutex::new(Summary::default());
+    let failed = Mutex::new(None);
+    let releases = releases()?;
+    let next = AtomicUsize::new(0);
+    let count = releases.len();
+    thread::scope(|scope| {
+        for (index, release) in releases.iter().enumerate() {
+            let (summary, failed, next, print) = (&summary, &failed, &next, &print);
+            scope.spawn(move || {
+                // Shares that add up.
+                let share = (runs + count - 1 - index) / count;
+                let worked = work(release, share, seed, summary, next, print);
+                if let (Err(error), Ok(mut failed)) = (worked, failed.lock()) {
+                    *failed = Some(format!("HAProxy {}: {error}", release.series));
+                }
+            });
+        }
+    });
+    if let Some(error) = failed.into_inner().map_err(|error| error.to_string())? {
+        return Err(error);
+    }
+    summary.into_inner().map_err(|error| error.to_string())
+}
+
+fn work(
+    release: &Release,
+    runs: usize,
+    seed: u64,
+    summary: &Mutex<Summary>,
+    next: &AtomicUsize,
+    print: &(impl Fn(&str) + Sync),
+) -> Result<(), String> {
+    let mut random = Random::new(seed, &release.series);
+    let mut ground = Ground::lay(release)?;
+    let menu = fault::Menu::read(&ground)?;
+    // What was served meanwhile belongs to no run.
+    drop(ground.change_visitor());
+    for _ in 0..runs {
+        let number = next.fetch_add(1, Ordering::Relaxed) + 1;
+        let fault = menu.draw(&mut random);
+        let t0 = std::time::Instant::now();
+        let outcome = ground.run(&fault)?;
+        if t0.elapsed().as_secs() >= 4 { print(&format!("SLOW {} s: {} {fault}", t0.elapsed().as_secs(), release.series)); }
+        if let Some(violations) = outcome.describe() {
+            print(&format!(
+                "run {number}, HAProxy {}: {fault}: {violations}",
+                release.series
+            ));
+            // What is broken stays broken: go on from fresh ground.
+            ground = Ground::lay(release)?;
+        }
+        let mut summary = summary.lock().map_err(|error| error.to_string())?;
+        summary.add(&fault, &outcome);
+    }
+    let mut summary = summary.lock().map_err(|error| error.to_string())?;
+    summary.points.extend(menu.points());
+    summary.handshakes += ground.handshakes();
+    Ok(())
+}
