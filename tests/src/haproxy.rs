@@ -193,7 +193,16 @@ impl Haproxy {
     ///
     /// When none does.
     pub fn reload(&self) -> Result<(), String> {
-        let old = self.worker()?;
+        self.reload_from(self.worker()?, RELOAD_PATIENCE)
+    }
+
+    /// Reloads, and returns once another worker than `old` answers. Asks again
+    /// after `patience`.
+    ///
+    /// # Errors
+    ///
+    /// When none does.
+    pub fn reload_from(&self, old: u32, patience: Duration) -> Result<(), String> {
         let is_new = || match self.worker()? {
             pid if pid == old => Err("still the old one".to_owned()),
             _ => Ok(()),
@@ -201,7 +210,7 @@ impl Haproxy {
         // A master that has just been reloaded may lose the signal.
         wait::until("a reload", || {
             self.process.signal(Signal::USR2)?;
-            wait::until_within(RELOAD_PATIENCE, "a new worker", is_new)
+            wait::until_within(patience, "a new worker", is_new)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub fn chain(port: u16, name: &str) -> Result<Vec<CertificateDer<'static>>, Stri
     let handshake = || -> io::Result<_> {
         let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let mut connection =
-            ClientConnection::new(Arc::new(config()), server).map_err(io::Error::other)?;
+            ClientConnection::new(Arc::clone(&CONFIG), server).map_err(io::Error::other)?;
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         while connection.is_handshaking() {
@@ -57,6 +57,16 @@ pub fn leaf(port: u16, name: &str) -> Result<CertificateDer<'static>, String> {
 pub fn issuer(leaf: &CertificateDer<'_>) -> Result<String, String> {
     let parsed = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
     Ok(parsed.1.issuer().to_string())
+}
+
+/// The serial number of a certificate.
+///
+/// # Errors
+///
+/// When it is no certificate, or the number has more than eight bytes.
+pub fn serial(leaf: &CertificateDer<'_>) -> Result<u64, String> {
+    let parsed = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
+    u64::try_from(&parsed.1.serial).map_err(|error| error.to_string())
 }
 
 /// The DNS names of a certificate.
@@ -169,6 +179,9 @@ fn visit(port: u16, name: &str, pause: Duration, stop: &AtomicBool, seen: &Mutex
         std::thread::sleep(pause);
     }
 }
+
+/// Resumes nothing, so that all handshakes are whole ones.
+static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| Arc::new(config()));
 
 fn config() -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::reply::{self, Failure, Set};
 use super::{
-    Address, Certificates, Command, CrtListEntry, Details, Error, Info, Outcome, Payload,
-    StorePath, Version,
+    Address, Command, CrtListEntry, Details, Error, Info, Outcome, Payload, StorePath, Version,
 };
 
 /// Talks to one HAProxy: one connection for each command.
@@ -69,9 +68,10 @@ impl Client {
         self.ask(Command::ShowInfo, Info::parse).await
     }
 
-    /// The certificates that it holds, and the open transaction.
-    pub async fn certificates(&self) -> Result<Certificates, Error> {
-        self.ask(Command::ShowCertificates, Certificates::parse)
+    /// The certificate with an open transaction. There is one transaction for
+    /// the whole process.
+    pub async fn open_transaction(&self) -> Result<Option<String>, Error> {
+        self.ask(Command::ShowCertificates, reply::open_transaction)
             .await
     }
 

@@ -34,7 +34,7 @@ pub use command::Command;
 pub use error::Error;
 pub use name::{NameError, StorePath};
 pub use payload::{Payload, PayloadError};
-pub use reply::{Certificates, CrtListEntry, Details, Info, Outcome, Status};
+pub use reply::{CrtListEntry, Details, Info, Outcome, Status};
 #[cfg(feature = "client")]
 pub use swap::{Swapped, swap};
 pub use version::Version;

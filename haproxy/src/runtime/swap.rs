@@ -164,7 +164,7 @@ impl Swap<'_> {
     async fn wait_for_transaction(&self) -> Result<(), Error> {
         let give_up = Instant::now() + self.patience.foreign;
         loop {
-            match self.client.certificates().await?.transaction {
+            match self.client.open_transaction().await? {
                 None => return Ok(()),
                 Some(name) if Instant::now() >= give_up => {
                     return Err(Error::ForeignTransaction { name });

@@ -60,9 +60,9 @@ async fn a_missing_reply_and_half_a_one_are_errors_and_not_repeated() {
         (line, captured("2.6", "show-cert")[..30].to_vec()),
     ]);
     let client = fake.client();
-    let empty = client.certificates().await.unwrap_err();
+    let empty = client.open_transaction().await.unwrap_err();
     assert!(matches!(empty, Error::Empty { .. }) && empty.is_unclear());
-    let cut = client.certificates().await.unwrap_err();
+    let cut = client.open_transaction().await.unwrap_err();
     assert!(matches!(cut, Error::Cut { .. }) && cut.is_unclear());
     assert_eq!(fake.lines().len(), 2);
 }
@@ -89,7 +89,7 @@ async fn a_missing_haproxy_is_an_error_with_a_hint() {
 #[tokio::test]
 async fn an_endless_reply_is_cut_off() {
     let fake = Fake::answering(|_| vec![b'x'; REPLY_SIZE_MAX + 100]);
-    let error = fake.client().certificates().await.unwrap_err();
+    let error = fake.client().open_transaction().await.unwrap_err();
     assert!(matches!(error, Error::TooLong { .. }), "{error}");
 }
 

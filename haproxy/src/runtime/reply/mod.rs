@@ -4,11 +4,11 @@
 //! [`body`] sorts out what can happen to any command; then the function or
 //! type named after the command reads what is left.
 
-mod certificates;
 mod crt_list;
 mod details;
 mod entry;
 mod info;
+mod open;
 mod quote;
 mod servers;
 mod store;
@@ -24,11 +24,11 @@ use nom::{IResult, Parser};
 
 use super::{Command, Error};
 
-pub use certificates::Certificates;
 pub use crt_list::{CrtListEntry, crt_list, crt_lists};
 pub use details::{Details, Status, several};
 pub use entry::{add, remove};
 pub use info::Info;
+pub use open::open_transaction;
 pub use quote::quote;
 pub use servers::servers_up;
 pub use store::{delete, new};
@@ -117,7 +117,9 @@ pub fn body<'a>(reply: &'a [u8], command: Command<'_>) -> Result<&'a [u8], Error
             command: command.line(),
         });
     }
-    if says(text, LOCKED) {
+    // To search the names of many thousand certificates would take longer than
+    // HAProxy takes to list them.
+    if text.len() < SENTENCES_MAX && says(text, LOCKED) {
         return Err(Error::Busy);
     }
     if text.starts_with(b"Permission denied") {
@@ -133,6 +135,9 @@ pub fn body<'a>(reply: &'a [u8], command: Command<'_>) -> Result<&'a [u8], Error
 
 /// One lock guards all certificates, and HAProxy only tries to take it.
 const LOCKED: &str = "Operations on certificates are currently locked!";
+
+/// In bytes. Whatever is longer is no sentence about a failure, but a list.
+const SENTENCES_MAX: usize = 4 << 10;
 
 /// `[err]: ` or `[3]: `, on a `stats socket ... severity-output`.
 fn severity(reply: &[u8]) -> IResult<&[u8], &[u8]> {

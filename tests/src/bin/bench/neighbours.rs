@@ -1,7 +1,5 @@
-//! The measurements that `scripts/bench` runs, each on every HAProxy found.
-#![expect(clippy::print_stdout, reason = "it prints tables")]
+//! What a neighbour's answer costs, against one's own.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use spoacme_tests::fleet::{Fleet, Node};
@@ -11,26 +9,10 @@ use spoacme_tests::manager::token;
 use spoacme_tests::pebble::Options;
 use spoacme_tests::wait::{ensure, until};
 
-fn main() -> ExitCode {
-    let arguments = Vec::from_iter(std::env::args().skip(1));
-    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["neighbours", requests] => requests
-            .parse()
-            .map_err(|error| format!("{requests}: {error}"))
-            .and_then(neighbours),
-        _ => Err("usage: bench neighbours REQUESTS".to_owned()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
+use crate::times::Times;
 
-/// What a neighbour's answer costs, against one's own.
-fn neighbours(requests: usize) -> Result<(), String> {
+/// Measures with this many requests a row.
+pub(crate) fn run(requests: usize) -> Result<(), String> {
     println!(
         "One client, a connection for each request, {requests} requests a row, rows in turn.\n\
          The three load balancers share this machine's cores.\n"
@@ -97,7 +79,7 @@ struct Row<'a> {
     node: usize,
     path: &'a str,
     status: u16,
-    times: Vec<Duration>,
+    times: Times,
 }
 
 impl<'a> Row<'a> {
@@ -107,7 +89,7 @@ impl<'a> Row<'a> {
             node,
             path,
             status,
-            times: Vec::new(),
+            times: Times::default(),
         }
     }
 
@@ -120,13 +102,6 @@ impl<'a> Row<'a> {
             answer.status == self.status,
             format!("{}: {answer:?}", self.name),
         )
-    }
-
-    fn percentile(&self, percent: usize) -> Duration {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-        times.get(index).copied().unwrap_or_default()
     }
 }
 
@@ -149,10 +124,11 @@ fn print_table(release: &str, rows: &[&Row<'_>], base: &Row<'_>) {
         );
     }
     for row in rows {
-        let [p50, p99] = [50, 99].map(|percent| row.percentile(percent));
+        let [p50, p99] = [50, 99].map(|percent| row.times.percentile(percent));
         let ratio = |time: Duration, percent| {
             time.as_secs_f64()
                 / base
+                    .times
                     .percentile(percent)
                     .as_secs_f64()
                     .max(f64::MIN_POSITIVE)
