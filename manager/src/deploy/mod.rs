@@ -152,14 +152,14 @@ impl<'a> Deployer<'a> {
     ///
     /// When none answers, or those that do hold the agent to be down.
     pub async fn wait_for_agent(&self) -> Result<(), DeployError> {
-        let mut failed = Ok(());
+        let mut failed = None;
         for target in &self.targets {
             match target.wait_for_agent().await {
                 Ok(()) => return Ok(()),
-                Err(error) => failed = failed.and(Err(self.on(target, error))),
+                Err(error) => failed = failed.or_else(|| Some(self.on(target, error))),
             }
         }
-        failed
+        failed.map_or(Ok(()), Err)
     }
 
     /// Asks each HAProxy what process it is.

@@ -68,7 +68,7 @@ pub(super) enum Wire {
     Slow,
     /// The reply is nonsense, and HAProxy saw nothing.
     Nonsense,
-    /// HAProxy is busy for ever.
+    /// HAProxy is busy for some time.
     Busy,
     /// The manager is killed before it arrives.
     KillBefore,

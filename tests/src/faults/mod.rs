@@ -69,9 +69,7 @@ fn work(
     for _ in 0..runs {
         let number = next.fetch_add(1, Ordering::Relaxed) + 1;
         let fault = menu.draw(&mut random);
-        let t0 = std::time::Instant::now();
         let outcome = ground.run(&fault)?;
-        if t0.elapsed().as_secs() >= 4 { print(&format!("SLOW {} s: {} {fault}", t0.elapsed().as_secs(), release.series)); }
         if let Some(violations) = outcome.describe() {
             print(&format!(
                 "run {number}, HAProxy {}: {fault}: {violations}",
