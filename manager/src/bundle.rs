@@ -75,6 +75,15 @@ impl Bundle {
         &self.key
     }
 
+    /// The same again. There are two keys in memory then: it is not `Clone`, so
+    /// that this is seen.
+    pub fn copy(&self) -> Self {
+        Self {
+            key: self.key.clone_key(),
+            chain: self.chain.clone(),
+        }
+    }
+
     /// The file that HAProxy loads: chain, then key. Encoded anew from DER,
     /// because a blank line or a comment would end a Runtime API payload.
     pub fn to_pem(&self) -> Zeroizing<String> {

@@ -196,6 +196,15 @@ impl Haproxy {
         self.reload_from(self.worker()?, RELOAD_PATIENCE)
     }
 
+    /// Begins a reload. A master that has just been reloaded may lose it.
+    ///
+    /// # Errors
+    ///
+    /// When the signal cannot be sent.
+    pub fn begin_reload(&self) -> Result<(), String> {
+        self.process.signal(Signal::USR2)
+    }
+
     /// Reloads, and returns once another worker than `old` answers. Asks again
     /// after `patience`.
     ///
@@ -209,7 +218,7 @@ impl Haproxy {
         };
         // A master that has just been reloaded may lose the signal.
         wait::until("a reload", || {
-            self.process.signal(Signal::USR2)?;
+            self.begin_reload()?;
             wait::until_within(patience, "a new worker", is_new)
         })
     }

@@ -1,11 +1,13 @@
 //! Deploying, whatever HAProxy loads certificates from, and taking it back.
 
 use std::fs;
+use std::time::Duration;
 
-use spoacme_tests::haproxy::{Haproxy, Release, repository};
+use spoacme_tests::haproxy::{Haproxy, Release, captured, repository};
 use spoacme_tests::manager::Manager;
 use spoacme_tests::pebble::Options;
 use spoacme_tests::ports;
+use spoacme_tests::proxy::{Fault, Proxy};
 use spoacme_tests::stage::Stage;
 use spoacme_tests::tls;
 use spoacme_tests::wait::{ensure, until};
@@ -22,7 +24,15 @@ pub(crate) const STORIES: &[Story] = &[
     ),
     ("single crt file: swapped, also by default", single_file),
     ("two HAProxys, each its own truth", two),
+    (
+        "two HAProxys, one refuses: taken back on both",
+        two_one_refuses,
+    ),
     ("two processes on one port: mixed answers", mixed),
+    (
+        "reload begun before a swap: mended by the daemon",
+        overtaken,
+    ),
     ("somebody else's newer certificate stays", newer),
     (
         "HAProxy restarted with an old file: mended at once",
@@ -252,6 +262,68 @@ fn two(release: &Release) -> Result<(), String> {
     )
 }
 
+/// Both load the same files.
+fn two_one_refuses(release: &Release) -> Result<(), String> {
+    let stage = Stage::new(release)?;
+    let pebble = stage.pebble(&Options::default())?;
+    let manager = stage.manager(&pebble, &["example.test"])?;
+    crate::outage::placeholder(&stage)?;
+    let (_agent, _haproxy) = (stage.agent()?, stage.haproxy()?);
+    let other = Other::start(&stage)?;
+    let socket = stage.path("other-proxy.sock");
+    let proxy = Proxy::start(&socket, &stage.path("other.sock"))?;
+    let table = format!(
+        "[[haproxy]]\nname = \"other\"\nsocket = {socket:?}\ncertificates = {:?}\n{}\n",
+        stage.path("live"),
+        other.verify()
+    );
+    manager.amend("[haproxy]", "[[haproxy]]")?;
+    stage.write("conf.d/other.toml", &table)?;
+    manager.expect(["issue"])?;
+    let first = tls::leaf(stage.https, "example.test")?;
+    let file = stage.path("live/example.test.pem");
+    let before = fs::read(&file).map_err(|error| error.to_string())?;
+    let reply = captured(&release.series, "commit-mismatch")?;
+    let reply = reply.replace("/etc/haproxy/live/a.pem", &file.display().to_string());
+    proxy.let_fail(move |line| match line.starts_with("commit") {
+        true => Fault::Answer(reply.clone().into_bytes()),
+        false => Fault::None,
+    });
+    let ended = manager.call(["renew", "example.test"])?;
+    ensure(
+        ended.code() == Some(3) && ended.stderr.contains("on other: rolled back"),
+        format!("{ended:#?}"),
+    )?;
+    for port in [stage.https, other.https] {
+        ensure(tls::leaf(port, "example.test")? == first, "not taken back")?;
+    }
+    let now = fs::read(&file).map_err(|error| error.to_string())?;
+    ensure(now == before, "the file is not the one before")?;
+    manager.wait_for_generation(1).map(drop)
+}
+
+/// A worker that was reading the old file when the new one was swapped in.
+fn overtaken(release: &Release) -> Result<(), String> {
+    let stage = Stage::new(release)?;
+    let pebble = stage.pebble(&Options::default())?;
+    let manager = stage.manager(&pebble, &["example.test"])?;
+    crate::outage::placeholder(&stage)?;
+    let (_agent, haproxy) = (stage.agent()?, stage.haproxy()?);
+    let daemon = manager.run()?;
+    manager.wait_for_generation(1)?;
+    for generation in 2..=6 {
+        let before = haproxy.worker()?;
+        haproxy.begin_reload()?;
+        let ended = manager.call(["renew", "example.test"])?;
+        ensure(ended.stdout.contains("issued"), format!("{ended:#?}"))?;
+        if haproxy.worker()? == before {
+            haproxy.reload_from(before, Duration::from_secs(3))?;
+        }
+        manager.wait_for_generation(generation)?;
+    }
+    daemon.stop()
+}
+
 /// HAProxy binds with SO_REUSEPORT: another process shares the port unseen.
 fn mixed(release: &Release) -> Result<(), String> {
     let stage = Stage::new(release)?;
@@ -300,7 +372,7 @@ fn newer(release: &Release) -> Result<(), String> {
 /// A bundle for the same name from another CA, made later.
 fn elsewhere(release: &Release) -> Result<String, String> {
     // The dates of certificates have whole seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     let stage = Stage::new(release)?;
     let pebble = stage.pebble(&Options::default())?;
     let manager = stage.manager(&pebble, &["example.test"])?;

@@ -21,7 +21,6 @@ use super::{DeployError, Deployer};
 use crate::bundle::{Bundle, sha256_hex};
 use crate::config::{self, Certificate};
 use crate::names::DnsName;
-use crate::policy;
 use crate::store::{ForeignRecord, ForeignState};
 
 /// The certificates of others, as they stand.
@@ -160,20 +159,14 @@ impl<'a> Externals<'a> {
         is_proven: bool,
         now: Timestamp,
     ) -> Result<bool, DeployError> {
-        if !is_proven {
-            for part in &object.parts {
-                policy::check_fit(&part.bundle, now)?;
-            }
-        }
         let is_meant = |target: &&Target<'_>| {
             config.haproxys.is_empty() || config.haproxys.iter().any(|name| name == target.name)
         };
-        let mut swapped = false;
+        let mut rollout = self.deployer.rollout(object, is_proven, now);
         for target in self.deployer.targets.iter().filter(is_meant) {
-            let place = self.place(target, group).await?;
-            let deployed = target.deploy(object, &place, is_proven).await;
-            swapped |= deployed.map_err(|error| self.deployer.on(target, error))?;
+            rollout.to(target, self.place(target, group).await?);
         }
+        let swapped = rollout.run().await?;
         if swapped {
             info!(file = %group.path.display(), "the new content is served");
         }

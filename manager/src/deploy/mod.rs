@@ -7,9 +7,9 @@
 //! before was, is taken back.
 //!
 //! ```text
-//! Object ──▶ Target::deploy ──▶ Slot, CrtList   the files
-//! (store)      one HAProxy  ──▶ runtime::swap   the process
-//!                           ──▶ wire            the proof
+//! Object ──▶ Rollout ──▶ Target::deploy ──▶ Slot, CrtList   the files
+//! (store)    everywhere    one HAProxy  ──▶ runtime::swap   the process
+//!            or nowhere                 ──▶ wire            the proof
 //! ```
 
 mod crt_list;
@@ -18,6 +18,7 @@ mod external;
 mod facts;
 mod live;
 mod object;
+mod rollout;
 mod slot;
 mod survey;
 mod target;
@@ -32,8 +33,8 @@ use tracing::info;
 
 use crate::config::{Certificate, Haproxy};
 use crate::key;
-use crate::policy;
 use crate::store::{Generation, Lineage, State, Store};
+use rollout::Rollout;
 use target::Target;
 
 pub use error::DeployError;
@@ -116,24 +117,26 @@ impl<'a> Deployer<'a> {
             return Ok(Outcome::NothingYet);
         };
         let object = Object::of_generation(certificate, &lineage, &generation)?;
+        let fallback = match lineage.before(generation.number)? {
+            Some(older) => Some(Object::of_generation(certificate, &lineage, &older)?),
+            None => None,
+        };
         let started = Instant::now();
         let is_proven = matches!(generation.meta.state, State::Deployed { .. });
-        let mut is_changed = !is_proven;
-        let mut failed = None;
+        let mut rollout = self.rollout(&object, is_proven, now).or(fallback.as_ref());
         for target in &self.targets {
-            match deploy(target, certificate, &object, is_proven, now).await {
-                Ok(changed) => is_changed |= changed,
-                Err(error) if error.is_final() => {
+            rollout.to(target, target.place(certificate, &object.kinds())?);
+        }
+        let changed = match rollout.run().await {
+            Ok(changed) => changed,
+            Err(error) => {
+                if error.is_final() {
                     reject(&mut generation, &error)?;
-                    return Err(self.on(target, error));
                 }
-                Err(error) => failed = failed.or_else(|| Some(self.on(target, error))),
+                return Err(error);
             }
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        if !is_changed {
+        };
+        if is_proven && !changed {
             return Ok(Outcome::InPlace);
         }
         self.settle(certificate, &lineage, &mut generation, now)?;
@@ -267,6 +270,12 @@ impl<'a> Deployer<'a> {
         Ok(lineage.prune(under_way)?)
     }
 
+    /// The way to deploy `object`; it is said where something happened, if there
+    /// are several places.
+    fn rollout<'b>(&'b self, object: &'b Object, is_proven: bool, now: Timestamp) -> Rollout<'b> {
+        Rollout::new(object, is_proven, now, self.targets.len() > 1)
+    }
+
     /// Says where it happened, if it can have happened in several places.
     fn on(&self, target: &Target<'_>, error: DeployError) -> DeployError {
         match self.targets.len() {
@@ -277,22 +286,6 @@ impl<'a> Deployer<'a> {
             },
         }
     }
-}
-
-async fn deploy(
-    target: &Target<'_>,
-    certificate: &Certificate,
-    object: &Object,
-    is_proven: bool,
-    now: Timestamp,
-) -> Result<bool, DeployError> {
-    let place = target.place(certificate, &object.kinds())?;
-    if !target::is_in_place(object, &place)? {
-        for part in &object.parts {
-            policy::check_fit(&part.bundle, now)?;
-        }
-    }
-    target.deploy(object, &place, is_proven).await
 }
 
 fn reject(generation: &mut Generation, error: &DeployError) -> Result<(), DeployError> {

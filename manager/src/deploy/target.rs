@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use spoacme_haproxy::runtime::{Client, Details, Payload, StorePath, swap};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::crt_list::CrtList;
 use super::error::DeployError;
@@ -20,6 +21,7 @@ use crate::config::{Certificate, Haproxy};
 use crate::failpoint;
 use crate::leaf::Leaf;
 use crate::names::DnsName;
+use crate::policy;
 use crate::store::StoreError;
 
 /// One HAProxy to deploy to.
@@ -50,7 +52,7 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Before {
     /// Whether every address served it.
-    was_served: bool,
+    pub(super) was_served: bool,
 }
 
 impl Place {
@@ -114,43 +116,33 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     ///
-    /// What stood in the way. What was served before is then still served, or
-    /// served again.
+    /// What stood in the way. Nothing is taken back.
     pub(super) async fn deploy(
         &self,
         object: &Object,
         place: &Place,
         is_proven: bool,
     ) -> Result<bool, DeployError> {
-        let before = self.look_before(object, place, is_proven).await?;
         let published = self.publish(object, place)?;
-        let swapped = match self.swap(object, place).await {
-            Ok(swapped) => swapped,
-            Err(error) if error.is_refusal() => {
-                return Err(self.roll_back(object, place, error).await);
-            }
-            Err(error) => return Err(error),
-        };
+        let swapped = self.swap(object, place).await?;
         if is_proven && !published && !swapped && !place.is_open() {
             return Ok(false);
         }
-        match self.prove(object).await {
-            Ok(()) => {}
-            Err(error) if before.was_served => {
-                return Err(self.roll_back(object, place, error).await);
-            }
-            Err(error) => return Err(error),
-        }
-        self.settle(place)?;
+        self.prove(object).await?;
         Ok(true)
     }
 
     /// What the wire has before anything changes; nothing if nothing need.
-    async fn look_before(
+    ///
+    /// # Errors
+    ///
+    /// When the object must not be put in place.
+    pub(super) async fn look_before(
         &self,
         object: &Object,
         place: &Place,
         is_proven: bool,
+        now: Timestamp,
     ) -> Result<Before, DeployError> {
         let nothing = Ok(Before::default());
         let is_unchanged = match place.is_ours {
@@ -159,6 +151,9 @@ impl<'a> Target<'a> {
         };
         if is_unchanged {
             return nothing;
+        }
+        for part in &object.parts {
+            policy::check_fit(&part.bundle, now)?;
         }
         let Some(name) = object.names.first() else {
             return nothing;
@@ -371,52 +366,28 @@ impl<'a> Target<'a> {
         leaf.is_some_and(|leaf| object.older.contains(&leaf.sha256))
     }
 
-    /// Puts back the files and what HAProxy had of them, and says so.
-    async fn roll_back(&self, object: &Object, place: &Place, error: DeployError) -> DeployError {
-        warn!(
-            certificate = object.name,
-            haproxy = self.name,
-            "taking it back: {error}"
-        );
-        match self.restore(object, place).await {
-            Ok(()) => DeployError::RolledBack {
-                cause: Box::new(error),
-            },
-            Err(failed) => DeployError::NotRolledBack {
-                cause: Box::new(error),
-                failed: Box::new(failed),
-            },
-        }
-    }
-
-    /// The previous files, and HAProxy with them; what replaced nothing is gone.
-    pub(super) async fn restore(&self, object: &Object, place: &Place) -> Result<(), DeployError> {
-        for slot in &place.slots {
-            let previous = slot.read_previous()?;
-            if place.is_ours {
-                if previous.is_none() {
-                    self.unlist(slot)?;
-                }
+    /// Puts back what the file held before; what replaced nothing is gone.
+    pub(super) fn restore_file(
+        &self,
+        slot: &Slot,
+        previous: Option<&Bundle>,
+    ) -> Result<(), DeployError> {
+        match previous {
+            Some(bundle) if !slot.is_open() => {
+                slot.publish(bundle.to_pem().as_bytes())?;
+                slot.settle()?;
+            }
+            Some(_) => slot.restore()?,
+            None => {
+                self.unlist(slot)?;
                 slot.restore()?;
             }
-            let path = store_path(slot.path())?;
-            match previous.map(|pem| Bundle::from_pem(&pem)) {
-                Some(Ok(bundle)) => self.load_again(&path, place, &bundle).await?,
-                Some(Err(error)) => return Err(DeployError::unspeakable(error)),
-                None if place.is_ours => self.unload(&path).await?,
-                None => {}
-            }
-            failpoint::step("restored")?;
         }
-        info!(
-            certificate = object.name,
-            haproxy = self.name,
-            "what was there before is in place again"
-        );
-        Ok(())
+        Ok(failpoint::step("restored")?)
     }
 
-    async fn load_again(
+    /// Makes HAProxy hold what it held before.
+    pub(super) async fn load_again(
         &self,
         path: &StorePath,
         place: &Place,
@@ -455,13 +426,6 @@ impl<'a> Target<'a> {
             Some(list) => Ok(list.remove(slot.path())?),
             None => Ok(()),
         }
-    }
-
-    fn settle(&self, place: &Place) -> Result<(), DeployError> {
-        if place.is_ours {
-            place.slots.iter().try_for_each(Slot::settle)?;
-        }
-        Ok(())
     }
 
     /// Waits until HAProxy can ask the agent, which it finds out by health

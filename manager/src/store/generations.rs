@@ -170,6 +170,17 @@ impl Lineage {
         Ok(None)
     }
 
+    /// The newest usable generation below `number`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn before(&self, number: u64) -> Result<Option<Generation>, StoreError> {
+        let mut older = self.complete_generations()?;
+        older.retain(|g| g.number < number && g.meta.state.is_usable());
+        Ok(older.pop())
+    }
+
     /// Removes what a crash may have left of writes.
     pub(super) fn tidy(&self) {
         sweep(&self.directory);
