@@ -144,3 +144,48 @@ fn around(kind: Kind, text: String, hint: &str) -> Condition {
         hint: Some(hint.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::config::Certificate;
+    use crate::manager::Done;
+    use crate::names::{CertificateName, DnsName};
+    use crate::testing::{Issue, issue};
+
+    /// What was taken back is not served: no second time is waited for.
+    #[test]
+    fn a_rollback_is_told_at_once_and_a_failure_is_not() {
+        let name = DnsName::try_from("a.example".to_owned()).unwrap();
+        let certificate = Certificate::new(CertificateName::from(&name), vec![name]);
+        let report = Report {
+            name: certificate.name,
+            done: Done::Nothing,
+            error: None,
+            not_after: None,
+            next: None,
+        };
+        let leaf = Leaf::from_der(issue(&["a.example"]).leaf()).unwrap();
+        let told = |history: &History, now: Timestamp| {
+            let watched = Watched {
+                report: &report,
+                leaf: Some(&leaf),
+                history,
+            };
+            conditions(&watched, Thresholds::default(), now)
+        };
+        let mut history = History::default();
+        history.fail(Issue::NOW, "the CA is out of reach".to_owned());
+        assert!(told(&history, Issue::NOW).is_empty());
+        history.take_back(Issue::NOW, "HAProxy rejects it".to_owned());
+        history.succeed();
+        history.take_back(Issue::NOW, "HAProxy rejects it".to_owned());
+        assert_eq!((history.failures, history.rollbacks), (2, 2));
+        let conditions = told(&history, Issue::NOW);
+        assert_eq!(conditions[0].kind, Kind::Failing);
+        let text = "issued, but taken back, 2 times in a row: HAProxy rejects it";
+        assert_eq!(conditions[0].text, text);
+    }
+}

@@ -23,7 +23,7 @@ pub use outcome::Summary;
 use random::Random;
 
 /// Makes `runs` runs, spread over every HAProxy found, whose faults are drawn
-/// by `seed`; `print` is told of each violation.
+/// by `seed`; `print` is told of each violation, and how far it has come.
 ///
 /// # Errors
 ///
@@ -33,14 +33,19 @@ pub fn run(runs: usize, seed: u64, print: impl Fn(&str) + Sync) -> Result<Summar
     let failed = Mutex::new(None);
     let releases = releases()?;
     let next = AtomicUsize::new(0);
-    let count = releases.len();
+    let workers = Vec::from_iter(
+        releases
+            .iter()
+            .flat_map(|release| (0..GROUNDS).map(move |number| (release, number))),
+    );
     thread::scope(|scope| {
-        for (index, release) in releases.iter().enumerate() {
+        for (index, (release, number)) in workers.iter().enumerate() {
             let (summary, failed, next, print) = (&summary, &failed, &next, &print);
+            // Shares that add up.
+            let share = (runs + workers.len() - 1 - index) / workers.len();
             scope.spawn(move || {
-                // Shares that add up.
-                let share = (runs + count - 1 - index) / count;
-                let worked = work(release, share, seed, summary, next, print);
+                let random = Random::new(seed, &format!("{} {number}", release.series));
+                let worked = work(release, share, random, summary, next, print);
                 if let (Err(error), Ok(mut failed)) = (worked, failed.lock()) {
                     *failed = Some(format!("HAProxy {}: {error}", release.series));
                 }
@@ -53,15 +58,20 @@ pub fn run(runs: usize, seed: u64, print: impl Fn(&str) + Sync) -> Result<Summar
     summary.into_inner().map_err(|error| error.to_string())
 }
 
+/// Runs between two words of progress.
+const PROGRESS: usize = 250;
+
+/// Grounds for each HAProxy: a run waits more than it works.
+const GROUNDS: usize = 2;
+
 fn work(
     release: &Release,
     runs: usize,
-    seed: u64,
+    mut random: Random,
     summary: &Mutex<Summary>,
     next: &AtomicUsize,
     print: &(impl Fn(&str) + Sync),
 ) -> Result<(), String> {
-    let mut random = Random::new(seed, &release.series);
     let mut ground = Ground::lay(release)?;
     let menu = fault::Menu::read(&ground)?;
     // What was served meanwhile belongs to no run.
@@ -77,6 +87,9 @@ fn work(
             ));
             // What is broken stays broken: go on from fresh ground.
             ground = Ground::lay(release)?;
+        }
+        if number.is_multiple_of(PROGRESS) {
+            print(&format!("{number} runs begun"));
         }
         let mut summary = summary.lock().map_err(|error| error.to_string())?;
         summary.add(&fault, &outcome);
