@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use spoacme_control::{Client, Entry, Error, Owner};
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{debug, info, warn};
 
 /// Tokens published on the agent, and published again if it restarts: the
 /// agent keeps them in memory only.
@@ -47,7 +47,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Takes the tokens back. What cannot be taken back expires by itself.
+    /// Takes the tokens back.
     pub async fn withdraw(self) {
         clear(self.agent).await;
     }
@@ -80,12 +80,23 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// Takes back whatever the manager has published, also before a crash.
+/// Takes back whatever the manager has published, also before a crash. What
+/// cannot be taken back in some tries expires by itself.
 pub async fn clear(agent: &Client) {
+    for pause in PAUSES {
+        match agent.replace(&owner(), &[]).await {
+            Ok(_) => return,
+            Err(error) => debug!(%error, "trying again to take the tokens back"),
+        }
+        sleep(pause).await;
+    }
     if let Err(error) = agent.replace(&owner(), &[]).await {
         warn!(%error, "the tokens stay published until they expire");
     }
 }
+
+/// Between tries to take tokens back: an agent that restarts takes a moment.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
 /// Well below the second or two that a CA takes before it asks.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
