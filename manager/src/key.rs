@@ -1,20 +1,74 @@
 //! Keys, requests for certificates, and the placeholder.
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize,
+};
 use rustls::pki_types::PrivateKeyDer;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::bundle::Bundle;
 use crate::names::DnsName;
 
-/// Makes a private key: ECDSA P-256.
+/// What kind of key a certificate is for: those that public CAs take.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyType {
+    /// ECDSA on P-256: small, fast, and known to every client of today.
+    #[default]
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// RSA of 2048 bits, for clients of yesterday.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+    /// RSA of 3072 bits.
+    #[serde(rename = "rsa-3072")]
+    Rsa3072,
+    /// RSA of 4096 bits.
+    #[serde(rename = "rsa-4096")]
+    Rsa4096,
+}
+
+impl KeyType {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+    ];
+
+    /// What the configuration calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+        }
+    }
+}
+
+/// Makes a private key.
 ///
 /// # Errors
 ///
 /// When the crypto library fails.
-pub fn generate() -> Result<PrivateKeyDer<'static>, KeyError> {
-    let pair = KeyPair::generate().map_err(KeyError::Generate)?;
+pub fn generate(kind: KeyType) -> Result<PrivateKeyDer<'static>, KeyError> {
+    let rsa = |size| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size);
+    let pair = match kind {
+        KeyType::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        KeyType::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+        KeyType::Rsa2048 => rsa(RsaKeySize::_2048),
+        KeyType::Rsa3072 => rsa(RsaKeySize::_3072),
+        KeyType::Rsa4096 => rsa(RsaKeySize::_4096),
+    };
+    let pair = pair.map_err(KeyError::Generate)?;
     Ok(PrivateKeyDer::Pkcs8(pair.serialize_der().into()))
 }
 
@@ -94,8 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_key_signs_a_request() {
+        // The larger RSA keys take long to make, and differ in size alone.
+        for kind in &KeyType::ALL[..3] {
+            let key = generate(*kind).unwrap();
+            signing_request(&key, &example()).unwrap();
+        }
+    }
+
+    #[test]
     fn a_request_bears_the_names_and_no_subject() {
-        let request = signing_request(&generate().unwrap(), &example()).unwrap();
+        let key = generate(KeyType::default()).unwrap();
+        let request = signing_request(&key, &example()).unwrap();
         let der = request.as_slice().into();
         let parsed = rcgen::CertificateSigningRequestParams::from_der(&der).unwrap();
         assert_eq!(parsed.params.distinguished_name.iter().count(), 0);

@@ -25,6 +25,8 @@ pub struct Options {
     pub chain_length: u32,
     /// How many of a hundred good nonces it rejects.
     pub nonces_rejected_percent: u32,
+    /// Whether it wants [`EXTERNAL_ACCOUNT`].
+    pub wants_external_account: bool,
     /// The IP address by which it is known.
     pub address: String,
     /// The DNS server that it asks, if not one of its own.
@@ -38,11 +40,21 @@ impl Default for Options {
             validation_delay_seconds: 0,
             chain_length: 1,
             nonces_rejected_percent: 5,
+            wants_external_account: false,
             address: LOOPBACK.to_owned(),
             dns: None,
         }
     }
 }
+
+/// An account elsewhere that the CA knows: key identifier and MAC key.
+pub const EXTERNAL_ACCOUNT: (&str, &str) = (
+    "kid-1",
+    "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W",
+);
+
+/// A profile of a day, beside the default one.
+pub const DAY_PROFILE: &str = "day";
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -260,10 +272,14 @@ fn configuration(stage: &Stage, options: &Options, port: u16, management: u16) -
         "tlsPort": stage.https,
         "ocspResponderURL": "",
         "caaIdentities": ["pebble.test"],
-        "externalAccountBindingRequired": false,
+        "externalAccountBindingRequired": options.wants_external_account,
+        "externalAccountMACKeys": { (EXTERNAL_ACCOUNT.0): EXTERNAL_ACCOUNT.1 },
         // 2.10 has profiles; 2.4 knows only the older key.
         "certificateValidityPeriod": validity,
-        "profiles": { "default": { "description": "default", "validityPeriod": validity } },
+        "profiles": {
+            "default": { "description": "default", "validityPeriod": validity },
+            (DAY_PROFILE): { "description": "a day", "validityPeriod": 86400 },
+        },
     }})
     .to_string()
 }

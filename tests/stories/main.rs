@@ -4,6 +4,7 @@
 //! chooses, such as `renewal` or `haproxy-2.6`.
 
 mod alerts;
+mod authority;
 mod bad_days;
 mod check;
 mod configuration;
@@ -28,7 +29,7 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 13] = [
+const STORIES: [&[Story]; 14] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
@@ -38,6 +39,7 @@ const STORIES: [&[Story]; 13] = [
     neighbours::STORIES,
     outage::STORIES,
     issue::STORIES,
+    authority::STORIES,
     deploy::STORIES,
     external::STORIES,
     restart::STORIES,

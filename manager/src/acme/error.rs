@@ -1,5 +1,7 @@
 //! What can go wrong between us and a CA.
 
+use std::path::PathBuf;
+
 use instant_acme::{Error, Problem};
 
 use super::http::{HttpError, RequestError};
@@ -49,6 +51,22 @@ pub enum AcmeError {
     /// The token could not be published.
     #[error("cannot publish the token: {0}")]
     Agent(#[from] spoacme_control::Error),
+    /// The CA does not offer the profile that is asked for.
+    #[error("the CA has no profile {wanted:?}; it has: {offered}")]
+    NoProfile {
+        /// The profile asked for.
+        wanted: String,
+        /// Those of the CA's directory.
+        offered: String,
+    },
+    /// The key of the external account cannot be used.
+    #[error("eab-key-file {}: {what}", path.display())]
+    ExternalAccount {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never its content.
+        what: String,
+    },
     /// The issued certificate is not what was asked for.
     #[error("what the CA issued is refused: {0}")]
     Refusal(#[from] Refusal),
@@ -119,6 +137,15 @@ impl AcmeError {
                 "http://{name}/.well-known/acme-challenge/ must reach this HAProxy on port 80 \
                  from the Internet, by every address of {name}"
             )),
+            Self::NoProfile { .. } => Some(
+                "`profile` of the [[certificate]] or of [account] must be one of these, or none"
+                    .to_owned(),
+            ),
+            Self::Refused(problem) if is_type(problem, "externalAccountRequired") => Some(
+                "get a key identifier and a MAC key from the CA: `eab-key-id` and `eab-key-file` \
+                 in [account]"
+                    .to_owned(),
+            ),
             Self::SelfTest(blocked) => blocked.finding.hint.clone(),
             Self::Agent(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -76,13 +76,38 @@ async fn open(
         .into_iter()
         .map(Identifier::Dns)
         .collect();
-    let order = account.new_order(&NewOrder::new(&names)).await?;
+    let mut new_order = NewOrder::new(&names);
+    if let Some(profile) = profile(authority, account, certificate)? {
+        new_order = new_order.profile(profile);
+    }
+    let order = account.new_order(&new_order).await?;
     failpoint::step("order-created")?;
     record.url = Some(order.url().to_owned());
     authority.store.keep_order(name, &record)?;
     info!(certificate = %name, names = names.len(), "order created");
     failpoint::step("order-kept")?;
     Ok((order, record))
+}
+
+/// The profile asked for: one that the CA does not have is not replaced by
+/// whatever it has.
+fn profile<'a>(
+    authority: &Authority<'a>,
+    account: &Account,
+    certificate: &'a Certificate,
+) -> Result<Option<&'a str>, AcmeError> {
+    let wanted = certificate.profile.as_deref();
+    let Some(wanted) = wanted.or(authority.config.profile.as_deref()) else {
+        return Ok(None);
+    };
+    if account.profiles().any(|profile| profile.name == wanted) {
+        return Ok(Some(wanted));
+    }
+    let offered = account.profiles().map(|profile| profile.name.to_owned());
+    Err(AcmeError::NoProfile {
+        wanted: wanted.to_owned(),
+        offered: Vec::from_iter(offered).join(", "),
+    })
 }
 
 /// The record of an order for these very names at this very CA.
@@ -117,7 +142,7 @@ async fn resume(account: &Account, url: &str) -> Result<Option<Order>, AcmeError
 fn begin(authority: &Authority<'_>, certificate: &Certificate) -> Result<OrderRecord, AcmeError> {
     let lineage = authority.store.lineage(&certificate.name);
     lineage.prune(None)?;
-    let generation = lineage.begin(&key::generate()?)?;
+    let generation = lineage.begin(&key::generate(certificate.key_type)?)?;
     let record = OrderRecord {
         generation,
         directory: authority.config.directory.clone(),

@@ -7,6 +7,8 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::key::KeyType;
+
 /// One file: `spoacme.toml` or a file of `conf.d/`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -32,6 +34,9 @@ pub(super) struct Account {
     pub(super) directory_root: Option<Spanned<String>>,
     pub(super) staging: Option<Spanned<String>>,
     pub(super) staging_root: Option<Spanned<String>>,
+    pub(super) eab_key_id: Option<Spanned<String>>,
+    pub(super) eab_key_file: Option<Spanned<String>>,
+    pub(super) profile: Option<Spanned<String>>,
 }
 
 /// `[agent]`: where tokens are published.
@@ -142,4 +147,6 @@ pub(super) struct Certificate {
     pub(super) name: Option<Spanned<String>>,
     pub(super) names: Vec<Spanned<String>>,
     pub(super) file: Option<Spanned<String>>,
+    pub(super) key_type: Option<KeyType>,
+    pub(super) profile: Option<Spanned<String>>,
 }

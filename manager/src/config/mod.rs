@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::KeyType;
 use crate::names::{CertificateName, DnsName};
 use crate::roster::Roster;
 use crate::store::{Store, StoreError};
@@ -85,6 +86,19 @@ pub struct Account {
     pub directory_root: Option<PathBuf>,
     /// Where rehearsals go: the CA's staging directory, if it has one.
     pub staging: Option<Directory>,
+    /// What binds the account to another one at the CA, if it wants that.
+    pub external: Option<ExternalAccount>,
+    /// The CA's profile for certificates that name none of their own.
+    pub profile: Option<String>,
+}
+
+/// What binds an account to another one at the CA (RFC 8555 §7.3.4).
+#[derive(Clone, Debug)]
+pub struct ExternalAccount {
+    /// The key identifier that the CA gave.
+    pub key_id: String,
+    /// The file with the MAC key, base64url; read when the account is registered.
+    pub key_file: PathBuf,
 }
 
 /// A CA's directory that is not the one certificates come from.
@@ -105,6 +119,8 @@ impl Account {
             directory: staging.url.clone(),
             directory_root: staging.root.clone(),
             staging: None,
+            external: None,
+            profile: self.profile.clone(),
         })
     }
 }
@@ -131,6 +147,13 @@ pub struct Certificate {
     /// HAProxy's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// The kind of its key, from the next issue on.
+    #[serde(default)]
+    pub key_type: KeyType,
+    /// The CA's profile for it; the account's if there is none
+    /// (draft-ietf-acme-profiles).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
 }
 
 impl Config {
@@ -183,8 +206,13 @@ impl Certificate {
     /// A certificate of `names`, called as the first of them unless told
     /// otherwise.
     pub fn new(name: CertificateName, names: Vec<DnsName>) -> Self {
-        let file = None;
-        Self { name, names, file }
+        Self {
+            name,
+            names,
+            file: None,
+            key_type: KeyType::default(),
+            profile: None,
+        }
     }
 
     /// Its names as text.

@@ -14,7 +14,7 @@ use super::haproxy::{self, External, Haproxy};
 use super::problem::Notebook;
 use super::{
     Account, Agent, CERTIFICATE_NAMES_MAX, Certificate, Check, Config, DEFAULT_AGENT_CONTROL,
-    Directory,
+    Directory, ExternalAccount,
 };
 use crate::names::{CertificateName, DnsName};
 
@@ -212,8 +212,8 @@ fn set_once<T>(
 }
 
 fn resolve_account(typed: file::Account, notebook: &mut Notebook<'_>) -> (Account, bool) {
-    let directory = https(typed.directory, "directory", notebook);
-    let directory = directory.unwrap_or_else(|| DIRECTORY.to_owned());
+    let directory = directory(typed.directory, notebook);
+    let external = external_account(typed.eab_key_id, typed.eab_key_file, notebook);
     let staging = https(typed.staging, "staging", notebook)
         .or_else(|| (directory == DIRECTORY).then(|| STAGING.to_owned()));
     let staging_root = typed
@@ -242,8 +242,69 @@ fn resolve_account(typed: file::Account, notebook: &mut Notebook<'_>) -> (Accoun
             url,
             root: staging_root,
         }),
+        external,
+        profile: typed.profile.and_then(|name| profile(name, notebook)),
     };
     (account, typed.agree_to_terms)
+}
+
+/// A CA by its name, or any by its URL.
+fn directory(typed: Option<Spanned<String>>, notebook: &mut Notebook<'_>) -> String {
+    let named = |name: &Spanned<String>| {
+        let known = CAS.iter().find(|(known, _)| known == name.get_ref());
+        known.map(|(_, url)| (*url).to_owned())
+    };
+    let url = match typed {
+        Some(typed) => named(&typed).or_else(|| https(Some(typed), "directory", notebook)),
+        None => None,
+    };
+    url.unwrap_or_else(|| DIRECTORY.to_owned())
+}
+
+/// The directories of CAs that issue to everybody, by their names.
+const CAS: [(&str, &str); 5] = [
+    ("letsencrypt", DIRECTORY),
+    ("letsencrypt-staging", STAGING),
+    ("zerossl", "https://acme.zerossl.com/v2/DV90"),
+    ("google", "https://dv.acme-v02.api.pki.goog/directory"),
+    (
+        "google-staging",
+        "https://dv.acme-v02.test-api.pki.goog/directory",
+    ),
+];
+
+fn external_account(
+    key_id: Option<Spanned<String>>,
+    key_file: Option<Spanned<String>>,
+    notebook: &mut Notebook<'_>,
+) -> Option<ExternalAccount> {
+    match (key_id, key_file) {
+        (Some(key_id), Some(file)) => Some(ExternalAccount {
+            key_id: key_id.into_inner(),
+            key_file: absolute(file, "eab-key-file", notebook)?,
+        }),
+        (None, None) => None,
+        (Some(alone), None) | (None, Some(alone)) => {
+            notebook.at(
+                alone.span(),
+                "eab-key-id and eab-key-file belong together: the CA gives both",
+            );
+            None
+        }
+    }
+}
+
+fn profile(name: Spanned<String>, notebook: &mut Notebook<'_>) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let looks_right = !name.get_ref().is_empty() && name.get_ref().chars().all(plain);
+    if !looks_right {
+        let message = format!(
+            "profile {:?} is no name of letters, digits, '.', '_' and '-'",
+            name.get_ref()
+        );
+        notebook.at(name.span(), message);
+    }
+    looks_right.then(|| name.into_inner())
 }
 
 fn https(url: Option<Spanned<String>>, key: &str, notebook: &mut Notebook<'_>) -> Option<String> {
@@ -251,9 +312,22 @@ fn https(url: Option<Spanned<String>>, key: &str, notebook: &mut Notebook<'_>) -
     if url.get_ref().starts_with("https://") {
         return Some(url.into_inner());
     }
-    let message = format!("{key} {:?} is not an https URL", url.get_ref());
+    let message = format!(
+        "{key} {:?} is not an https URL{}",
+        url.get_ref(),
+        or_a_name(key)
+    );
     notebook.at(url.span(), message);
     None
+}
+
+/// Where a CA's name would do too.
+fn or_a_name(key: &str) -> String {
+    if key != "directory" {
+        return String::new();
+    }
+    let names = CAS.iter().map(|(name, _)| *name);
+    format!(", nor one of {}", Vec::from_iter(names).join(", "))
 }
 
 fn resolve_agent(typed: file::Agent, notebook: &mut Notebook<'_>) -> Agent {
@@ -327,6 +401,8 @@ fn resolve_certificate(
         name,
         names: typed_names,
         file,
+        key_type,
+        profile: typed_profile,
     } = typed.into_inner();
     let mut names: Vec<DnsName> = Vec::new();
     for text in typed_names {
@@ -361,7 +437,12 @@ fn resolve_certificate(
         }
     };
     let file = file.and_then(|path| absolute(path, "file", notebook));
-    Some(Certificate { name, names, file })
+    Some(Certificate {
+        file,
+        key_type: key_type.unwrap_or_default(),
+        profile: typed_profile.and_then(|name| profile(name, notebook)),
+        ..Certificate::new(name, names)
+    })
 }
 
 pub(super) fn absolute(
