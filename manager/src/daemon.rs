@@ -1,19 +1,20 @@
 //! `spoacme run`: the loop that keeps every certificate issued and served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::alert::outbox::Courier;
 use crate::alert::{Condition, Patience, Sent, decide};
-use crate::config::{Certificate, Config, ConfigError};
-use crate::deploy::DeployError;
+use crate::config::{Alert, Certificate, Config, ConfigError};
+use crate::deploy::{DeployError, Survey};
 use crate::manager::{Manager, Report, When};
+use crate::names::CertificateName;
 use crate::store::{Lock, Store, StoreError};
 use crate::watch::Watch;
 use crate::watchman::{self, Watched};
@@ -79,6 +80,8 @@ struct Daemon<'a> {
     processes: Vec<Option<u32>>,
     /// Which certificates are looked at again in this pass.
     window: usize,
+    /// Those that were not served when they were looked at last.
+    drifted: BTreeSet<CertificateName>,
     /// The last complaint about each certificate, so that one that lasts is
     /// logged once.
     complaints: BTreeMap<String, String>,
@@ -108,73 +111,111 @@ impl<'a> Daemon<'a> {
             alarm,
             processes: Vec::new(),
             window: 0,
+            drifted: BTreeSet::new(),
             complaints: BTreeMap::new(),
         })
     }
 
     /// One pass over all certificates, and the wait for the next.
     async fn turn(&mut self) {
-        let wait = match self.pass().await {
-            Ok(wait) => wait,
-            Err(error) => {
-                warn!(%error, "this pass is skipped");
-                RETRY_INTERVAL
-            }
-        };
+        let begun = Instant::now();
+        let wait = self.pass().await;
         debug!(seconds = wait.as_secs(), "waiting");
+        // Whoever writes again and again does not make us run hot.
+        sleep_until(begun + PASS_SPACING).await;
         tokio::select! {
             () = sleep(wait) => {}
-            () = self.watch.changed() => self.reload(),
+            () = self.watch.changed() => self.reload().await,
             () = other_process(&self.manager, &self.processes) => debug!("another HAProxy process"),
         }
     }
 
     /// Works on every certificate, tells of trouble, and says how long to wait.
-    async fn pass(&mut self) -> Result<Duration, StoreError> {
+    async fn pass(&mut self) -> Duration {
         self.processes = self.manager.processes().await;
-        let (haproxy, agent) = self.manager.look_around().await;
-        let is_haproxy_there = haproxy.is_none();
-        let mut conditions = watchman::neighbourhood(haproxy, agent);
+        let (silent, agent) = self.manager.look_around().await;
+        let is_haproxy_there = silent.len() < self.processes.len();
+        let mut conditions = watchman::neighbourhood(silent, agent);
         let mut wait = match conditions.is_empty() {
             true => PASS_INTERVAL,
             false => RETRY_INTERVAL,
         };
         let survey = self.manager.survey().await;
-        let count = self.manager.config().certificates.len();
-        for (index, certificate) in self.manager.config().certificates.iter().enumerate() {
-            let mut report = match self.manager.glance(certificate, &survey) {
-                Some(report) => report,
-                None => {
-                    // For each anew: commands need not wait for a long pass.
-                    let _lock = self.manager.lock(LOCK_PATIENCE).await?;
-                    self.manager.work(certificate, When::Due).await
-                }
-            };
+        let certificates = self.manager.config().certificates.clone();
+        let count = certificates.len();
+        for (index, certificate) in certificates.iter().enumerate() {
             let distance = (index + count - self.window.min(count)) % count;
-            if distance < WINDOW && is_haproxy_there {
-                self.manager.look_again(certificate, &mut report).await;
+            let is_watched = distance < WINDOW || self.drifted.contains(&certificate.name);
+            let looks = is_watched && is_haproxy_there;
+            match self.work(certificate, &survey, looks).await {
+                Ok((report, found)) => {
+                    conditions.extend(found);
+                    wait = wait.min(self.wait_after(&report));
+                    complain(&mut self.complaints, report);
+                }
+                // One whose records cannot be read does not keep the others from
+                // theirs, nor anybody from hearing of it.
+                Err(error) => {
+                    conditions.push(watchman::unreadable(certificate, &error));
+                    wait = wait.min(RETRY_INTERVAL);
+                    let name = certificate.name.to_string();
+                    let (text, hint) = (error.to_string(), error.hint());
+                    grumble(&mut self.complaints, name, &text, hint, "");
+                }
             }
-            conditions.extend(self.conditions(certificate, &report)?);
-            wait = wait.min(self.wait_after(&report));
-            complain(&mut self.complaints, report);
         }
         self.window = (self.window + WINDOW) % count.max(1);
-        conditions.extend(self.reconcile_externals().await?);
+        conditions.extend(self.reconcile_externals().await);
         self.alarm.raise(&conditions, self.manager.store());
-        Ok(wait)
+        wait
+    }
+
+    /// Works on one certificate, and asks its addresses if it `looks`.
+    async fn work(
+        &mut self,
+        certificate: &Certificate,
+        survey: &Survey,
+        looks: bool,
+    ) -> Result<(Report, Vec<Condition>), StoreError> {
+        let mut report = match self.manager.glance(certificate, survey) {
+            Some(report) => report,
+            None => {
+                // For each anew: commands need not wait for a long pass.
+                let _lock = self.manager.lock(LOCK_PATIENCE).await?;
+                self.manager.work(certificate, When::Due).await
+            }
+        };
+        if looks && report.error.is_none() {
+            // Under the lock: a command may be about to change what is served.
+            let _lock = self.manager.lock(LOCK_PATIENCE).await?;
+            self.manager.look_again(certificate, &mut report).await;
+            // What is not served is looked at until it is.
+            match report.error {
+                Some(_) => drop(self.drifted.insert(certificate.name.clone())),
+                None => drop(self.drifted.remove(&certificate.name)),
+            }
+        }
+        let conditions = self.conditions(certificate, &report)?;
+        Ok((report, conditions))
     }
 
     /// What others have made.
-    async fn reconcile_externals(&mut self) -> Result<Vec<Condition>, StoreError> {
+    async fn reconcile_externals(&mut self) -> Vec<Condition> {
         if self.manager.config().externals.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let _lock = self.manager.lock(LOCK_PATIENCE).await?;
+        let _lock = match self.manager.lock(LOCK_PATIENCE).await {
+            Ok(lock) => lock,
+            Err(error) => {
+                warn!(%error, "[[external]] is skipped");
+                return Vec::new();
+            }
+        };
         let externals = match self.manager.reconcile_externals().await {
             Ok(externals) => externals,
             Err(error) => {
                 warn!(%error, "[[external]] is skipped");
-                return Ok(Vec::new());
+                return Vec::new();
             }
         };
         let conditions = externals.iter().filter_map(watchman::external);
@@ -192,7 +233,7 @@ impl<'a> Daemon<'a> {
                 ),
             }
         }
-        Ok(conditions)
+        conditions
     }
 
     fn conditions(
@@ -223,23 +264,33 @@ impl<'a> Daemon<'a> {
     }
 
     /// Takes a changed configuration; a faulty one changes nothing.
-    fn reload(&mut self) {
+    async fn reload(&mut self) {
         let opened = Config::load_with_added(self.path)
             .map_err(DaemonError::from)
             .and_then(|config| Ok(Manager::open(config, self.clock)?));
-        match opened {
-            Ok(manager) => {
-                self.watch = watch(self.path, &manager);
-                self.alarm = Alarm::new(&manager, self.clock);
-                self.manager = manager;
-            }
-            Err(error) => error!("the changed configuration is not taken:\n{error}"),
+        let manager = match opened {
+            Ok(manager) => manager,
+            Err(error) => return error!("the changed configuration is not taken:\n{error}"),
+        };
+        self.watch = watch(self.path, &manager);
+        // What is under way to somebody is not thrown away for nothing.
+        if !self.alarm.is_for(&manager) {
+            self.alarm = Alarm::new(&manager, self.clock);
+        }
+        self.manager = manager;
+        let prepared = match self.manager.lock(LOCK_PATIENCE).await {
+            Ok(_lock) => self.manager.prepare().map_err(DaemonError::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = prepared {
+            warn!(%error, "HAProxy's files are not prepared");
         }
     }
 }
 
 /// Who is told of trouble.
 struct Alarm {
+    alerts: Vec<Alert>,
     patience: Patience,
     courier: Courier,
     clock: fn() -> Timestamp,
@@ -256,10 +307,20 @@ impl Alarm {
         };
         let courier = Courier::start(alerts.clone(), manager.store().clone(), clock);
         Self {
+            alerts: alerts.clone(),
             patience,
             courier,
             clock,
         }
+    }
+
+    /// Whether nothing has changed for it.
+    fn is_for(&self, manager: &Manager) -> bool {
+        let Config {
+            alerts, thresholds, ..
+        } = manager.config();
+        let Patience { grace, repeat } = self.patience;
+        self.alerts == *alerts && grace == thresholds.grace && repeat == thresholds.repeat
     }
 
     /// What was told is on disk before it is on its way: a crash in between
@@ -283,6 +344,9 @@ impl Alarm {
 
 /// Compares everything at least that often (reliability: drift is found).
 const PASS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between the beginnings of two passes, at least.
+const PASS_SPACING: Duration = Duration::from_secs(1);
 
 /// Certificates whose addresses are asked again in one pass.
 const WINDOW: usize = 20;

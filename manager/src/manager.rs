@@ -7,13 +7,14 @@ use serde::Serialize;
 use spoacme_control::Client as Agent;
 use spoacme_haproxy::runtime::Info;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::acme::{self, AcmeError, Authority};
 use crate::config::{self, Certificate, Config};
 use crate::deploy::{DeployError, Deployer, External, Externals, Outcome, Survey, Withdrawal};
 use crate::failpoint;
 use crate::names::{CertificateName, DnsName};
+use crate::policy;
 use crate::preflight::{Context, Examiner, SelfTest};
 use crate::publication;
 use crate::schedule::{self, Current, History, Step};
@@ -146,22 +147,27 @@ impl Manager {
         Ok(withdrawal)
     }
 
-    /// Why HAProxy, and why the agent, do not answer; nothing of those that do.
-    pub async fn look_around(&self) -> (Option<String>, Option<String>) {
+    /// Which HAProxys do not answer, and why: by their names, if there are
+    /// several. And why the agent does not.
+    pub async fn look_around(&self) -> (Vec<(String, String)>, Option<String>) {
         let deployer = self.deployer();
-        let (haproxy, agent) = tokio::join!(deployer.ping(), self.agent.ping());
-        let said = |error: &dyn std::fmt::Display| error.to_string();
-        (
-            haproxy.err().map(|e| said(&e)),
-            agent.err().map(|e| said(&e)),
-        )
+        let (processes, agent) = tokio::join!(deployer.processes(), self.agent.ping());
+        let is_one = processes.len() == 1;
+        let silent = processes.into_iter().filter_map(|(name, info)| {
+            let name = if is_one { String::new() } else { name };
+            Some((name, info.err()?.to_string()))
+        });
+        (silent.collect(), agent.err().map(|error| error.to_string()))
     }
 
     /// Looks whether what was deployed is still served, and notes it in
     /// `report` if it is not.
     pub async fn look_again(&self, certificate: &Certificate, report: &mut Report) {
         if report.error.is_none()
-            && let Err(error) = self.deployer().look_again(certificate).await
+            && let Err(error) = self
+                .deployer()
+                .look_again(certificate, (self.clock)())
+                .await
         {
             report.error = Some(error.into());
         }
@@ -239,11 +245,42 @@ impl Manager {
             };
         }
         self.expect_answers().await.map_err(nothing)?;
-        self.issue(certificate).await.map_err(nothing)?;
+        let is_offered = when == When::Due && self.offer_again(certificate).map_err(nothing)?;
+        if !is_offered {
+            self.issue(certificate).await.map_err(nothing)?;
+        }
         match self.deploy(certificate).await {
             Ok(_) => Ok(Done::IssuedAndDeployed),
             Err(error) => Err((Done::Issued, error.into())),
         }
+    }
+
+    /// Offers to HAProxy once more what was taken back and is still fit: a CA
+    /// issues the same names a few times a week only. Now and then another is
+    /// issued all the same, for it may be the content that is refused.
+    fn offer_again(&self, certificate: &Certificate) -> Result<bool, WorkError> {
+        let history = self.store.history(&certificate.name)?;
+        if history.rollbacks == 0 || history.rollbacks.is_multiple_of(OFFERS) {
+            return Ok(false);
+        }
+        let last = self
+            .store
+            .lineage(&certificate.name)
+            .complete_generations()?
+            .pop();
+        let Some(mut last) = last else {
+            return Ok(false);
+        };
+        let is_rejected = matches!(last.meta.state, State::Rejected { .. });
+        let is_for_them = has_names(&last.meta.leaf.names, &certificate.names);
+        let is_fit =
+            || policy::check_fit(&last.bundle()?, (self.clock)()).map_err(DeployError::from);
+        if !is_rejected || !is_for_them || is_fit().is_err() {
+            return Ok(false);
+        }
+        info!(certificate = %certificate.name, generation = last.number, "offered once more");
+        last.set_state(State::Issued)?;
+        Ok(true)
     }
 
     /// Issues, and keeps book of it.
@@ -370,6 +407,7 @@ impl Manager {
             WorkError::NothingBefore(Vec::from_iter(known).join(", "))
         })?;
         let number = usable[kept].number;
+        policy::check_fit(&usable[kept].bundle()?, (self.clock)()).map_err(DeployError::from)?;
         for newer in &mut usable[kept + 1..] {
             newer.set_state(State::Withdrawn { at: (self.clock)() })?;
             failpoint::step("withdrawn")?;
@@ -456,8 +494,14 @@ pub fn next_step(
     certificate: &Certificate,
     now: Timestamp,
 ) -> Result<Step, StoreError> {
-    let newest = store.lineage(&certificate.name).newest()?;
+    let lineage = store.lineage(&certificate.name);
+    let newest = lineage.newest()?;
+    let is_held = match &newest {
+        Some(newest) => lineage.has_withdrawn_after(newest.number)?,
+        None => false,
+    };
     let current = newest.map(|generation| Current {
+        is_held,
         not_before: generation.meta.leaf.not_before,
         not_after: generation.meta.leaf.not_after,
         names_match: has_names(&generation.meta.leaf.names, &certificate.names),
@@ -469,6 +513,9 @@ pub fn next_step(
         now,
     ))
 }
+
+/// After so many times that the same was taken back, another is issued.
+const OFFERS: u32 = 4;
 
 fn has_names(found: &[String], wanted: &[DnsName]) -> bool {
     found.len() == wanted.len() && wanted.iter().all(|n| found.iter().any(|f| f == n.as_str()))

@@ -55,6 +55,9 @@ pub struct Current {
     pub not_after: Timestamp,
     /// Whether it bears exactly the configured names.
     pub names_match: bool,
+    /// Whether an operator has gone back to it, so that it is replaced only when
+    /// its end is near.
+    pub is_held: bool,
 }
 
 /// The next issue of a certificate.
@@ -152,7 +155,11 @@ const BACK_OFF: [SignedDuration; 4] = [
 
 fn renewal(current: Current) -> Timestamp {
     let life = current.not_after.duration_since(current.not_before);
-    let left = if life < LONG_LIFE { life / 2 } else { life / 3 };
+    let left = match current.is_held {
+        true => life / 10,
+        false if life < LONG_LIFE => life / 2,
+        false => life / 3,
+    };
     current.not_after - left
 }
 
@@ -190,6 +197,7 @@ mod tests {
             not_before,
             not_after: not_before + life,
             names_match: true,
+            is_held: false,
         })
     }
 
@@ -199,6 +207,19 @@ mod tests {
             last_failure: Some(NOW - ago),
             ..History::default()
         }
+    }
+
+    #[test]
+    fn what_was_gone_back_to_is_kept_while_it_lasts() {
+        let held = |age| {
+            let current = current(age, DAY * 90)?;
+            Some(Current {
+                is_held: true,
+                ..current
+            })
+        };
+        assert!(!next(held(DAY * 70), &History::default(), false, NOW).is_due(NOW));
+        assert!(next(held(DAY * 82), &History::default(), false, NOW).is_due(NOW));
     }
 
     #[test]

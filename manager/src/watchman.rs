@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 
 use crate::alert::{Condition, Kind};
-use crate::config::Thresholds;
-use crate::deploy::{DeployError, External};
+use crate::config::{Certificate, Thresholds};
+use crate::deploy::External;
 use crate::leaf::Leaf;
 use crate::manager::{Report, WorkError};
 use crate::schedule::History;
+use crate::store::StoreError;
 
 /// What is known of one certificate after a pass.
 #[derive(Debug)]
@@ -95,27 +96,30 @@ fn expiring(watched: &Watched<'_>, thresholds: Thresholds, now: Timestamp) -> Op
     Some(of(watched, Kind::Expiring, text, None))
 }
 
+/// Whatever keeps it from being served: what passes by itself is over before
+/// the grace is.
 fn not_served(watched: &Watched<'_>) -> Option<Condition> {
-    let Some(WorkError::Deploy(error)) = &watched.report.error else {
-        return None;
-    };
-    is_not_served(error).then(|| of(watched, Kind::NotServed, error.to_string(), error.hint()))
-}
-
-fn is_not_served(error: &DeployError) -> bool {
-    match error.cause() {
-        DeployError::NotServed { .. }
-        | DeployError::Unspeakable(_)
-        | DeployError::Unfit(_)
-        | DeployError::Older { .. } => true,
-        error => error.is_final() || error.is_refusal(),
+    match &watched.report.error {
+        Some(WorkError::Deploy(error)) => Some(of(
+            watched,
+            Kind::NotServed,
+            error.to_string(),
+            error.hint(),
+        )),
+        Some(WorkError::Store(error)) => Some(of(
+            watched,
+            Kind::NotServed,
+            error.to_string(),
+            error.hint(),
+        )),
+        _ => None,
     }
 }
 
 /// A certificate of others that is not served.
 pub fn external(external: &External) -> Option<Condition> {
     let error = external.error.as_ref()?;
-    is_not_served(error).then(|| Condition {
+    Some(Condition {
         kind: Kind::NotServed,
         certificate: Some(external.path.display().to_string()),
         text: error.to_string(),
@@ -123,17 +127,32 @@ pub fn external(external: &External) -> Option<Condition> {
     })
 }
 
-/// What is not as it should be with the programs around us.
-pub fn neighbourhood(haproxy: Option<String>, agent: Option<String>) -> Vec<Condition> {
-    let haproxy = haproxy.map(|text| {
+/// A certificate of which not even the records can be read.
+pub fn unreadable(certificate: &Certificate, error: &StoreError) -> Condition {
+    Condition {
+        kind: Kind::NotServed,
+        certificate: Some(certificate.name.to_string()),
+        text: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+/// What is not as it should be with the programs around us: each HAProxy by
+/// its name, if there are several.
+pub fn neighbourhood(haproxys: Vec<(String, String)>, agent: Option<String>) -> Vec<Condition> {
+    let haproxys = haproxys.into_iter().map(|(name, text)| {
         let hint = "is HAProxy running, and its `stats socket` there?";
-        around(Kind::HaproxyUnreachable, text, hint)
+        let condition = around(Kind::HaproxyUnreachable, text, hint);
+        Condition {
+            certificate: (!name.is_empty()).then_some(name),
+            ..condition
+        }
     });
     let agent = agent.map(|text| {
         let hint = "is spoacme-agent running? No challenge is answered without it";
         around(Kind::AgentUnreachable, text, hint)
     });
-    haproxy.into_iter().chain(agent).collect()
+    haproxys.chain(agent).collect()
 }
 
 fn around(kind: Kind, text: String, hint: &str) -> Condition {
@@ -150,7 +169,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::config::Certificate;
     use crate::manager::Done;
     use crate::names::{CertificateName, DnsName};
     use crate::testing::{Issue, issue};

@@ -179,7 +179,7 @@ impl Haproxy {
         let exchange = || {
             let mut stream = UnixStream::connect(&self.socket)?;
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            writeln!(stream, "{command}")?;
+            stream.write_all(format!("{command}\n").as_bytes())?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

@@ -25,6 +25,9 @@ pub struct Options {
     pub chain_length: u32,
     /// How many of a hundred good nonces it rejects.
     pub nonces_rejected_percent: u32,
+    /// Whether it has [`DAY_PROFILE`] beside the default one. It draws one of
+    /// them for who names none.
+    pub has_day_profile: bool,
     /// Whether it wants [`EXTERNAL_ACCOUNT`].
     pub wants_external_account: bool,
     /// The IP address by which it is known.
@@ -40,6 +43,7 @@ impl Default for Options {
             validation_delay_seconds: 0,
             chain_length: 1,
             nonces_rejected_percent: 5,
+            has_day_profile: false,
             wants_external_account: false,
             address: LOOPBACK.to_owned(),
             dns: None,
@@ -53,7 +57,7 @@ pub const EXTERNAL_ACCOUNT: (&str, &str) = (
     "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W",
 );
 
-/// A profile of a day, beside the default one.
+/// A profile of a day.
 pub const DAY_PROFILE: &str = "day";
 
 const LOOPBACK: &str = "127.0.0.1";
@@ -276,12 +280,19 @@ fn configuration(stage: &Stage, options: &Options, port: u16, management: u16) -
         "externalAccountMACKeys": { (EXTERNAL_ACCOUNT.0): EXTERNAL_ACCOUNT.1 },
         // 2.10 has profiles; 2.4 knows only the older key.
         "certificateValidityPeriod": validity,
-        "profiles": {
-            "default": { "description": "default", "validityPeriod": validity },
-            (DAY_PROFILE): { "description": "a day", "validityPeriod": 86400 },
-        },
+        "profiles": profiles(options),
     }})
     .to_string()
+}
+
+fn profiles(options: &Options) -> serde_json::Value {
+    let validity = options.validity_seconds;
+    let mut profiles =
+        json!({ "default": { "description": "default", "validityPeriod": validity } });
+    if options.has_day_profile {
+        profiles[DAY_PROFILE] = json!({ "description": "a day", "validityPeriod": 86400 });
+    }
+    profiles
 }
 
 /// Pebble's own TLS certificate; it is its own root.

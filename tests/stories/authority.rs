@@ -17,7 +17,11 @@ pub(crate) const STORIES: &[Story] = &[
 
 fn as_asked(release: &Release) -> Result<(), String> {
     let stage = Stage::new(release)?;
-    let pebble = stage.pebble(&Options::default())?;
+    let options = Options {
+        has_day_profile: true,
+        ..Options::default()
+    };
+    let pebble = stage.pebble(&options)?;
     let manager = stage.manager(&pebble, &["example.test"])?;
     crate::outage::placeholder(&stage)?;
     let (_agent, _haproxy) = (stage.agent()?, stage.haproxy()?);

@@ -9,6 +9,7 @@ mod bad_days;
 mod check;
 mod configuration;
 mod deploy;
+mod drift;
 mod external;
 mod fleet;
 mod issue;
@@ -29,7 +30,7 @@ use matrix::Matrix;
 /// A story: what it tells, and how.
 type Story = (&'static str, fn(&Release) -> Result<(), String>);
 
-const STORIES: [&[Story]; 14] = [
+const STORIES: [&[Story]; 15] = [
     configuration::STORIES,
     lookup::STORIES,
     many::STORIES,
@@ -41,6 +42,7 @@ const STORIES: [&[Story]; 14] = [
     issue::STORIES,
     authority::STORIES,
     deploy::STORIES,
+    drift::STORIES,
     external::STORIES,
     restart::STORIES,
     bad_days::STORIES,

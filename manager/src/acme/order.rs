@@ -3,6 +3,7 @@
 //! Every step leaves on disk what the next one needs, so that a crash
 //! anywhere is followed by going on, not by another order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use instant_acme::{
@@ -293,6 +294,7 @@ async fn store(
         directory: record.directory.clone(),
         state: State::Issued,
         pem_sha256: None,
+        refused_by: BTreeMap::new(),
     };
     let lineage = authority.store.lineage(&certificate.name);
     let generation = lineage.complete(record.generation, &bundle, meta)?;

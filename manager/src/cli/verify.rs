@@ -71,6 +71,9 @@ fn as_text(certificate: &Certificate, facts: &Facts) -> String {
     if facts.issued.is_none() {
         return format!("{}: nothing was issued yet", certificate.name);
     }
+    if facts.wire().count() == 0 {
+        return format!("{}: `verify` names no address to ask", certificate.name);
+    }
     let looks = facts.wire().map(|wire| {
         let (address, name, what) = (wire.address, &wire.name, wire.finding.describe());
         format!("{address} {name}: {what}")
@@ -87,8 +90,11 @@ fn as_json(certificate: &Certificate, facts: &Facts) -> serde_json::Value {
     })
 }
 
+/// Nothing is proven where nobody was asked.
 fn is_served(facts: &Facts) -> bool {
-    facts.issued.is_some() && facts.wire().all(|wire| wire.finding == Finding::Served)
+    facts.issued.is_some()
+        && facts.wire().count() > 0
+        && facts.wire().all(|wire| wire.finding == Finding::Served)
 }
 
 fn judge(reports: &[(&Certificate, Facts)]) -> Exit {

@@ -15,7 +15,7 @@ use super::resolve::absolute;
 use crate::alert::Kind;
 
 /// One destination.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alert {
     /// What it is called; no two share one.
     pub name: String,
@@ -26,7 +26,7 @@ pub struct Alert {
 }
 
 /// How a destination is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Channel {
     /// By mail.
     Smtp(Smtp),
@@ -37,7 +37,7 @@ pub enum Channel {
 }
 
 /// A mail server, and the mails it is given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Smtp {
     /// Its name or address.
     pub host: String,
@@ -67,7 +67,7 @@ pub enum SmtpSecurity {
 }
 
 /// A login at a mail server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Login {
     /// The user.
     pub user: String,
@@ -76,7 +76,7 @@ pub struct Login {
 }
 
 /// Where events are posted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Webhook {
     /// The URL.
     pub url: SecretUrl,

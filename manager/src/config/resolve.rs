@@ -134,6 +134,14 @@ impl Draft {
             );
             return notebook.at(span, message);
         }
+        let other = self
+            .certificates
+            .values()
+            .find(|other| other.file.is_some() && other.file == certificate.file);
+        if let Some(other) = other {
+            let message = format!("{} has the same `file`; a file holds one", other.name);
+            return notebook.at(span, message);
+        }
         self.certificates
             .insert(certificate.name.clone(), certificate);
     }

@@ -26,11 +26,12 @@ impl CrtList {
         &self.path
     }
 
-    /// Whether it names nothing.
-    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+    /// Whether it names nothing but these files.
+    pub(super) fn names_only(&self, files: &[&Path]) -> Result<bool, StoreError> {
         let text = self.read()?;
         let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-        Ok(text.lines().all(is_comment))
+        let is_own = |line: &str| files.iter().any(|file| names(line, file));
+        Ok(text.lines().all(|line| is_comment(line) || is_own(line)))
     }
 
     /// Adds a line for `file` unless there is one: HAProxy would serve it
@@ -95,9 +96,9 @@ mod tests {
         let path = directory.path().join("list");
         let list = CrtList::new(path.clone(), Access::PRIVATE);
         let (a, b) = (Path::new("/live/a.pem"), Path::new("/live/b.pem"));
-        assert!(list.is_empty().unwrap());
+        assert!(list.names_only(&[]).unwrap());
         assert!(list.add(a).unwrap());
-        assert!(!list.is_empty().unwrap());
+        assert!(!list.names_only(&[]).unwrap() && list.names_only(&[a]).unwrap());
         let others =
             "# mine\n/other.pem [alpn h2] *.example.com\n/live/a.pem [ssl-min-ver TLSv1.3]";
         fs::write(&path, others).unwrap();

@@ -34,6 +34,9 @@ pub enum DeployError {
         /// From when the one in place is valid.
         not_before: Timestamp,
     },
+    /// It was refused there before; the same is not tried again.
+    #[error("refused before, and not tried again: {0}")]
+    RefusedBefore(String),
     /// HAProxy has it, but it is not what clients get.
     #[error("{address} does not serve it for {name}: {}", finding.describe())]
     NotServed {
@@ -87,6 +90,20 @@ impl DeployError {
         }
     }
 
+    /// The HAProxy where it happened, if that is said.
+    pub fn haproxy(&self) -> Option<&str> {
+        match self {
+            Self::On { haproxy, .. } => Some(haproxy),
+            _ => None,
+        }
+    }
+
+    /// Whether the right leaf is served, with another chain.
+    pub(super) fn is_other_chain(&self) -> bool {
+        let is_it = |finding: &Finding| *finding == Finding::OtherChain;
+        matches!(self, Self::NotServed { finding, .. } if is_it(finding))
+    }
+
     /// Whether HAProxy has refused this very certificate.
     pub fn is_refusal(&self) -> bool {
         matches!(self.cause(), Self::Runtime(error) if error.is_refusal())
@@ -96,7 +113,8 @@ impl DeployError {
     /// taken back.
     pub fn is_final(&self) -> bool {
         match self.cause() {
-            Self::RolledBack { .. } | Self::NotRolledBack { .. } => true,
+            Self::RolledBack { .. } => true,
+            Self::NotRolledBack { cause, .. } => cause.is_refusal(),
             Self::Unfit(refusal) => !refusal.may_pass(),
             _ => false,
         }
@@ -123,6 +141,9 @@ impl DeployError {
                     .hint()
                     .unwrap_or_else(|| "`spoacme deploy --again` tries the same once more".into()),
             ),
+            Self::RefusedBefore(_) => {
+                Some("`spoacme deploy --again` tries the same once more".to_owned())
+            }
             Self::Unfit(refusal) if refusal.may_pass() => None,
             Self::Unfit(_) => Some("`spoacme renew` issues another".to_owned()),
             Self::On { cause, .. } => cause.hint(),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 use spoacme_haproxy::runtime::Error;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::object::{KeyKind, Object, Part};
 use super::slot::Slot;
@@ -63,12 +63,11 @@ impl<'a> Externals<'a> {
         configs: &'a [config::External],
         certificates: &[Certificate],
     ) -> Result<Self, DeployError> {
-        let kinds = Vec::from_iter([None].into_iter().chain(KeyKind::ALL.map(Some)));
         let mut own = Vec::new();
         if !configs.is_empty() {
             for target in &deployer.targets {
                 for certificate in certificates {
-                    let place = target.place(certificate, &kinds)?;
+                    let place = target.place(certificate, &[None])?;
                     own.extend(place.slots.iter().map(|slot| slot.path().to_owned()));
                 }
             }
@@ -89,7 +88,26 @@ impl<'a> Externals<'a> {
                 externals.push(self.reconcile_group(config, group, now).await);
             }
         }
+        if let Err(error) = self.forget_the_gone() {
+            warn!(%error, "what is known of removed files is kept");
+        }
         externals
+    }
+
+    /// What is no longer there or no longer watched is forgotten, with the copy
+    /// of its key.
+    fn forget_the_gone(&self) -> Result<(), DeployError> {
+        let store = self.deployer.store;
+        let mut files = Vec::new();
+        for group in self
+            .configs
+            .iter()
+            .flat_map(|config| self.groups(&config.path))
+        {
+            files.push(group.path);
+            files.extend(group.files.into_iter().map(|(_, file)| file));
+        }
+        Ok(store.keep_only_foreign(&files)?)
     }
 
     async fn reconcile_group(

@@ -252,7 +252,7 @@ async fn look(
             // next: each would cost its whole time-out.
             let silent = wire
                 .iter()
-                .find(|w| w.address == address && w.finding.is_unreachable());
+                .find(|w| w.address == address && w.finding.is_silent());
             let mut finding = match silent {
                 Some(wire) => wire.finding.clone(),
                 None => wire::look(address, name, &wanted).await,

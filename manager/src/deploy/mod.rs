@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use spoacme_haproxy::runtime::Info;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{Certificate, Haproxy};
 use crate::key;
@@ -91,11 +91,14 @@ impl<'a> Deployer<'a> {
         for target in &self.targets {
             target.live.prepare()?;
             for certificate in certificates {
-                self.adopt_stored(target, certificate, now)?;
+                // One that is damaged does not keep the others from their work.
+                if let Err(error) = self.adopt_stored(target, certificate, now) {
+                    warn!(certificate = %certificate.name, %error, "not prepared");
+                }
             }
             let in_directory = certificates.iter().find(|c| c.file.is_none());
             if let (false, Some(first)) = (target.has_something_to_load()?, in_directory) {
-                put_placeholder(target, first, now)?;
+                put_placeholder(target, first, now, false)?;
             }
         }
         Ok(())
@@ -124,18 +127,26 @@ impl<'a> Deployer<'a> {
         let started = Instant::now();
         let is_proven = matches!(generation.meta.state, State::Deployed { .. });
         let mut rollout = self.rollout(&object, is_proven, now).or(fallback.as_ref());
+        let mut refused = None;
         for target in &self.targets {
-            rollout.to(target, target.place(certificate, &object.kinds())?);
+            match generation.meta.refused_by.get(target.name) {
+                None => rollout.to(target, target.place(certificate, &object.kinds())?),
+                Some(why) => {
+                    let error = DeployError::RefusedBefore(why.clone());
+                    refused = refused.or_else(|| Some(self.on(target, error)));
+                }
+            }
         }
         let changed = match rollout.run().await {
             Ok(changed) => changed,
             Err(error) => {
-                if error.is_final() {
-                    reject(&mut generation, &error)?;
-                }
+                self.keep_failure(&mut generation, is_proven, &error)?;
                 return Err(error);
             }
         };
+        if let Some(error) = refused {
+            return Err(error);
+        }
         if is_proven && !changed {
             return Ok(Outcome::InPlace);
         }
@@ -147,6 +158,25 @@ impl<'a> Deployer<'a> {
             "deployed: every address serves it"
         );
         Ok(Outcome::Deployed)
+    }
+
+    /// What is final is not tried again: nowhere, or, of what is served
+    /// elsewhere, not on that HAProxy.
+    fn keep_failure(
+        &self,
+        generation: &mut Generation,
+        is_proven: bool,
+        error: &DeployError,
+    ) -> Result<(), DeployError> {
+        let why = error.cause().to_string();
+        if is_proven && error.is_refusal() {
+            let only = self.targets.first().map(|target| target.name);
+            let haproxy = error.haproxy().or(only).unwrap_or_default();
+            generation.keep_refusal(haproxy, why)?;
+        } else if !is_proven && error.is_final() {
+            generation.set_state(State::Rejected { why })?;
+        }
+        Ok(())
     }
 
     /// Waits until a HAProxy can ask the agent.
@@ -189,12 +219,17 @@ impl<'a> Deployer<'a> {
     }
 
     /// Looks whether what was deployed is still served, at every address for
-    /// every name.
+    /// every name, and loads it again where its chain is another. Needs the
+    /// lock.
     ///
     /// # Errors
     ///
     /// That it is not, or that the store cannot be read.
-    pub async fn look_again(&self, certificate: &Certificate) -> Result<(), DeployError> {
+    pub async fn look_again(
+        &self,
+        certificate: &Certificate,
+        now: Timestamp,
+    ) -> Result<(), DeployError> {
         let lineage = self.store.lineage(&certificate.name);
         let Some(generation) = lineage.newest()? else {
             return Ok(());
@@ -204,8 +239,17 @@ impl<'a> Deployer<'a> {
         }
         let object = Object::of_generation(certificate, &lineage, &generation)?;
         for target in &self.targets {
-            let looked = target.look(&object).await;
-            looked.map_err(|error| self.on(target, error))?;
+            let Err(error) = target.look(&object).await else {
+                continue;
+            };
+            if !error.is_other_chain() {
+                return Err(self.on(target, error));
+            }
+            // The fingerprint that HAProxy tells is that of the leaf alone: a
+            // pass finds nothing to do.
+            let mut rollout = self.rollout(&object, false, now);
+            rollout.to(target, target.place(certificate, &object.kinds())?);
+            rollout.run().await?;
         }
         Ok(())
     }
@@ -238,10 +282,13 @@ impl<'a> Deployer<'a> {
         let newest = lineage.newest()?;
         let Some(generation) = newest else {
             return match &certificate.file {
-                Some(file) if !file.exists() => put_placeholder(target, certificate, now),
+                Some(file) if !file.exists() => put_placeholder(target, certificate, now, false),
                 _ => Ok(()),
             };
         };
+        if generation.meta.refused_by.contains_key(target.name) {
+            return Ok(());
+        }
         let object = Object::of_generation(certificate, &lineage, &generation)?;
         let place = target.place(certificate, &object.kinds())?;
         for (part, slot) in object.parts.iter().zip(&place.slots) {
@@ -288,22 +335,21 @@ impl<'a> Deployer<'a> {
     }
 }
 
-fn reject(generation: &mut Generation, error: &DeployError) -> Result<(), DeployError> {
-    let why = error.to_string();
-    Ok(generation.set_state(State::Rejected { why })?)
-}
-
-/// A self-signed certificate, so that HAProxy starts.
+/// A self-signed certificate, so that HAProxy starts. What stands there already
+/// is replaced only if the placeholder is wanted anyway.
 fn put_placeholder(
     target: &Target<'_>,
     certificate: &Certificate,
     now: Timestamp,
+    is_wanted_anyway: bool,
 ) -> Result<(), DeployError> {
     let pem = key::placeholder(&certificate.names, now)?.to_pem();
     let place = target.place(certificate, &[None])?;
     for slot in &place.slots {
-        slot.publish(pem.as_bytes())?;
-        slot.settle()?;
+        if is_wanted_anyway || slot.read()?.is_none() {
+            slot.publish(pem.as_bytes())?;
+            slot.settle()?;
+        }
         target.list(&place, slot)?;
         info!(certificate = %certificate.name, file = %slot.path().display(), "placeholder made");
     }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::error::DeployError;
 use super::object::Object;
+use super::slot::Slot;
 use super::target::{Before, Place, Target, store_path};
 use crate::bundle::Bundle;
 
@@ -30,6 +31,16 @@ pub(super) struct Rollout<'a> {
 struct Stage<'a> {
     target: &'a Target<'a>,
     place: Place,
+}
+
+/// What is put back of one file.
+enum Restoration {
+    /// What it held before.
+    Previous(Bundle),
+    /// Nothing: there was no such file.
+    Removal,
+    /// It was not changed.
+    None,
 }
 
 impl<'a> Rollout<'a> {
@@ -60,24 +71,43 @@ impl<'a> Rollout<'a> {
         self.stages.push(Stage { target, place });
     }
 
-    /// Deploys everywhere. Says whether anything was to be done.
+    /// Deploys everywhere: files and processes first, then the proof, because
+    /// HAProxys may share a directory, or an address. Says whether anything was
+    /// to be done.
     ///
     /// # Errors
     ///
     /// The first that stood in the way. If it is final, the object was taken
     /// back everywhere; else the other HAProxys have it.
     pub(super) async fn run(&self) -> Result<bool, DeployError> {
-        // Everywhere before anything changes: HAProxys may share files.
         let mut befores = Vec::new();
-        for stage in &self.stages {
-            befores.push(self.look_before(stage).await);
+        for Stage { target, place } in &self.stages {
+            let (object, is_proven) = (self.object, self.is_proven);
+            befores.push(target.look_before(object, place, is_proven, self.now).await);
+        }
+        let mut failed = None;
+        let mut loaded = Vec::new();
+        for (stage, before) in self.stages.iter().zip(befores) {
+            match self.load(stage, before).await {
+                Ok((before, is_changed)) => loaded.push((stage, before, is_changed)),
+                Err(error) if error.is_refusal() => {
+                    return Err(self.on(stage, self.take_back(stage, error).await));
+                }
+                Err(error) if error.is_final() => return Err(self.on(stage, error)),
+                Err(error) => failed = failed.or_else(|| Some(self.on(stage, error))),
+            }
         }
         let mut is_changed = false;
-        let mut failed = None;
-        for (stage, before) in self.stages.iter().zip(befores) {
-            match self.run_stage(stage, before).await {
-                Ok(changed) => is_changed |= changed,
-                Err(error) if error.is_final() => return Err(self.on(stage, error)),
+        for (stage, before, changed) in loaded {
+            if self.is_proven && !changed && !stage.place.is_open() {
+                continue;
+            }
+            is_changed = true;
+            match self.prove(stage, changed).await {
+                Ok(()) => {}
+                Err(error) if !self.is_proven && before.is_worth_more_than(&error) => {
+                    return Err(self.on(stage, self.take_back(stage, error).await));
+                }
                 Err(error) => failed = failed.or_else(|| Some(self.on(stage, error))),
             }
         }
@@ -87,49 +117,62 @@ impl<'a> Rollout<'a> {
         }
     }
 
-    async fn look_before(&self, stage: &Stage<'_>) -> Result<Before, DeployError> {
-        let Stage { target, place } = stage;
-        target
-            .look_before(self.object, place, self.is_proven, self.now)
-            .await
-    }
-
-    async fn run_stage(
+    async fn load(
         &self,
         stage: &Stage<'_>,
         before: Result<Before, DeployError>,
-    ) -> Result<bool, DeployError> {
-        let Stage { target, place } = stage;
+    ) -> Result<(Before, bool), DeployError> {
         let before = before?;
-        let is_final = |error: &DeployError| match error {
-            DeployError::NotServed { .. } => before.was_served,
-            error => error.is_refusal(),
-        };
-        let deployed = target.deploy(self.object, place, self.is_proven).await;
-        match deployed {
-            Err(error) if is_final(&error) => Err(self.roll_back(error).await),
-            other => other,
+        let Stage { target, place } = stage;
+        let is_changed = target.load(self.object, place, self.is_proven).await?;
+        Ok((before, is_changed))
+    }
+
+    /// Handshakes; and if they show something else, one more look at what the
+    /// process has: a reload meanwhile may have brought back what was there.
+    async fn prove(&self, stage: &Stage<'_>, mut is_changed: bool) -> Result<(), DeployError> {
+        let Stage { target, place } = stage;
+        let mut is_new_chain = true;
+        loop {
+            let Err(error) = target.prove(self.object, is_changed).await else {
+                return Ok(());
+            };
+            // The fingerprint that HAProxy tells is that of the leaf alone.
+            let again = error.is_other_chain() && std::mem::take(&mut is_new_chain);
+            is_changed = target.swap(self.object, place, again).await?;
+            if !is_changed {
+                return Err(error);
+            }
         }
     }
 
     fn settle(&self) -> Result<(), DeployError> {
         let places = self.stages.iter().map(|stage| &stage.place);
-        for slot in places
-            .filter(|place| place.is_ours)
-            .flat_map(|place| &place.slots)
-        {
+        let ours = places.filter(|place| place.is_ours);
+        for slot in ours.flat_map(|place| &place.slots) {
             slot.settle()?;
         }
         Ok(())
     }
 
     /// Puts back the files and what every HAProxy had of them, and says so.
-    async fn roll_back(&self, error: DeployError) -> DeployError {
-        warn!(certificate = self.object.name, "taking it back: {error}");
+    /// What was proven elsewhere stays there: then it is taken back where it
+    /// failed alone.
+    async fn take_back(&self, at: &Stage<'_>, error: DeployError) -> DeployError {
+        let certificate = &self.object.name;
+        warn!(
+            certificate,
+            haproxy = at.target.name,
+            "taking it back: {error}"
+        );
+        let stages = match self.is_proven {
+            true => vec![at],
+            false => Vec::from_iter(&self.stages),
+        };
         let cause = Box::new(error);
-        match self.restore().await {
+        match self.restore(&stages).await {
+            Ok(()) if self.is_proven => *cause,
             Ok(()) => {
-                let certificate = &self.object.name;
                 info!(certificate, "what was there before is in place again");
                 DeployError::RolledBack { cause }
             }
@@ -140,42 +183,69 @@ impl<'a> Rollout<'a> {
         }
     }
 
-    async fn restore(&self) -> Result<(), DeployError> {
-        let mut previous = Vec::new();
-        for stage in &self.stages {
-            previous.push(self.previous(&stage.place)?);
+    async fn restore(&self, stages: &[&Stage<'_>]) -> Result<(), DeployError> {
+        let mut plans = Vec::new();
+        for stage in stages {
+            plans.push(self.plan(stage).await?);
         }
         let mut restored = BTreeSet::new();
-        for (stage, previous) in self.stages.iter().zip(&previous) {
-            for (slot, previous) in stage.place.slots.iter().zip(previous) {
+        for (stage, plan) in stages.iter().zip(&plans) {
+            for (slot, restoration) in stage.place.slots.iter().zip(plan) {
                 if stage.place.is_ours && restored.insert(slot.path()) {
-                    stage.target.restore_file(slot, previous.as_ref())?;
+                    restore_file(stage, slot, restoration)?;
                 }
             }
         }
         // One that does not answer does not keep the others from theirs.
         let mut failed = None;
-        for (stage, previous) in self.stages.iter().zip(&previous) {
-            if let Err(error) = restore_process(stage, previous).await {
+        for (stage, plan) in stages.iter().zip(&plans) {
+            if let Err(error) = restore_process(stage, plan).await {
                 failed = failed.or_else(|| Some(self.on(stage, error)));
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
-    /// What each file held before.
-    fn previous(&self, place: &Place) -> Result<Vec<Option<Bundle>>, DeployError> {
-        let mut bundles = Vec::new();
-        for (index, slot) in place.slots.iter().enumerate() {
-            let found = slot.read_previous()?.map(|pem| Bundle::from_pem(&pem));
-            let found = found.transpose().map_err(DeployError::unspeakable)?;
-            let fallback = self.fallback.and_then(|object| object.parts.get(index));
-            bundles.push(match (found, fallback) {
-                (None, Some(part)) if place.is_ours => Some(part.bundle.copy()),
-                (found, _) => found,
+    async fn plan(&self, stage: &Stage<'_>) -> Result<Vec<Restoration>, DeployError> {
+        let mut plans = Vec::new();
+        for (index, slot) in stage.place.slots.iter().enumerate() {
+            let path = store_path(slot.path())?;
+            // What cannot be told counts as loaded: nothing is removed by mistake.
+            let loaded = stage.target.client.certificate(&path).await;
+            let is_loaded = !matches!(loaded, Ok(None));
+            plans.push(self.plan_for(stage, index, slot, is_loaded)?);
+        }
+        Ok(plans)
+    }
+
+    fn plan_for(
+        &self,
+        stage: &Stage<'_>,
+        index: usize,
+        slot: &Slot,
+        is_loaded: bool,
+    ) -> Result<Restoration, DeployError> {
+        let found = slot.read_previous()?.map(|pem| Bundle::from_pem(&pem));
+        if let Some(bundle) = found.transpose().map_err(DeployError::unspeakable)? {
+            return Ok(Restoration::Previous(bundle));
+        }
+        let wanted = self.object.parts[index].bundle.to_pem();
+        let is_new = slot.read()?.as_deref() == Some(wanted.as_bytes());
+        if !stage.place.is_ours || !is_new {
+            return Ok(Restoration::None);
+        }
+        if self.is_proven {
+            // It is good elsewhere, and here, if HAProxy has the file at all.
+            return Ok(match is_loaded {
+                true => Restoration::None,
+                false => Restoration::Removal,
             });
         }
-        Ok(bundles)
+        let older = self.fallback.and_then(|object| object.parts.get(index));
+        Ok(match older {
+            Some(part) => Restoration::Previous(part.bundle.copy()),
+            None => Restoration::Removal,
+        })
     }
 
     fn on(&self, stage: &Stage<'_>, error: DeployError) -> DeployError {
@@ -189,18 +259,33 @@ impl<'a> Rollout<'a> {
     }
 }
 
-async fn restore_process(
+fn restore_file(
     stage: &Stage<'_>,
-    previous: &[Option<Bundle>],
+    slot: &Slot,
+    restoration: &Restoration,
 ) -> Result<(), DeployError> {
+    match restoration {
+        Restoration::Previous(_) if slot.is_open() => Ok(slot.restore()?),
+        Restoration::Previous(bundle) => {
+            slot.publish(bundle.to_pem().as_bytes())?;
+            Ok(slot.settle()?)
+        }
+        Restoration::Removal => {
+            stage.target.unlist(slot)?;
+            Ok(slot.restore()?)
+        }
+        Restoration::None => Ok(()),
+    }
+}
+
+async fn restore_process(stage: &Stage<'_>, plan: &[Restoration]) -> Result<(), DeployError> {
     let Stage { target, place } = stage;
-    for (slot, previous) in place.slots.iter().zip(previous) {
+    for (slot, restoration) in place.slots.iter().zip(plan) {
         let path = store_path(slot.path())?;
-        match previous {
-            Some(bundle) => target.load_again(&path, place, bundle).await?,
-            None if place.is_ours => target.unload(&path).await?,
-            // What others have put there is theirs to take away.
-            None => {}
+        match restoration {
+            Restoration::Previous(bundle) => target.load_again(&path, place, bundle).await?,
+            Restoration::Removal => target.unload(&path).await?,
+            Restoration::None => {}
         }
     }
     Ok(())

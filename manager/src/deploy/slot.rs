@@ -1,7 +1,8 @@
 //! One file that HAProxy loads.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::failpoint;
@@ -124,13 +125,38 @@ impl Slot {
     }
 }
 
+/// A file may be anybody's: neither a pipe nor an endless one must hold us up.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(fail("read", path, source)),
+    let opened = File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(fail("read", path, source)),
+    };
+    read_bounded(file)
+        .map(Some)
+        .map_err(|source| fail("read", path, source))
+}
+
+fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > SIZE_MAX {
+        true => Err(io::Error::other(format!(
+            "it is larger than {SIZE_MAX} bytes"
+        ))),
+        false => Ok(bytes),
     }
 }
+
+/// In bytes: many times the largest bundle that HAProxy takes at run time.
+const SIZE_MAX: u64 = 1 << 20;
 
 fn gone(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -180,6 +206,20 @@ mod tests {
         slot.restore().unwrap();
         assert_eq!(slot.read().unwrap(), None);
         assert!(!slot.remove().unwrap());
+    }
+
+    #[test]
+    fn neither_pipes_nor_endless_files_hold_it_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe.pem");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [Path::new("/dev/zero"), &pipe, directory.path()] {
+            let slot = Slot::new(path.to_owned(), Access::PRIVATE);
+            assert!(slot.read().is_err(), "{}", path.display());
+        }
+        let large = directory.path().join("large.pem");
+        File::create(&large).unwrap().set_len(SIZE_MAX + 1).unwrap();
+        assert!(Slot::new(large, Access::PRIVATE).read().is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
-use spoacme_haproxy::runtime::{Details, StorePath};
+use spoacme_haproxy::runtime::{Details, Error, StorePath};
 
 use super::target::{Target, is_loaded, store_path};
 use super::{DeployError, Deployer};
@@ -16,8 +16,19 @@ use crate::store::{State, StoreError};
 /// What every HAProxy holds at one moment.
 #[derive(Debug)]
 pub struct Survey {
-    /// In the order of the targets; nothing of one that did not answer.
-    sites: Vec<Option<Holdings>>,
+    /// In the order of the targets.
+    sites: Vec<Site>,
+}
+
+/// What one HAProxy holds.
+#[derive(Debug)]
+enum Site {
+    /// This.
+    Holds(Holdings),
+    /// It does not run: it cannot be told whether it has what it should.
+    Away,
+    /// It runs, and did not say.
+    Unclear,
 }
 
 #[derive(Debug)]
@@ -32,7 +43,11 @@ impl Deployer<'_> {
     pub async fn survey(&self, certificates: &[Certificate]) -> Survey {
         let mut sites = Vec::new();
         for target in &self.targets {
-            sites.push(holdings(target, certificates).await.ok());
+            sites.push(match holdings(target, certificates).await {
+                Ok(holdings) => Site::Holds(holdings),
+                Err(DeployError::Runtime(Error::Connect { .. })) => Site::Away,
+                Err(_) => Site::Unclear,
+            });
         }
         Survey { sites }
     }
@@ -55,14 +70,18 @@ impl Deployer<'_> {
         let (State::Deployed { .. }, Some(wanted)) = (&meta.state, &meta.pem_sha256) else {
             return Ok(false);
         };
-        for (target, holdings) in self.targets.iter().zip(&survey.sites) {
+        for (target, site) in self.targets.iter().zip(&survey.sites) {
             let place = target.place(certificate, &[None])?;
             for slot in &place.slots {
                 let found = slot.read()?.map(|pem| sha256_hex(&pem));
                 if found.as_ref() != Some(wanted) || slot.is_open() {
                     return Ok(false);
                 }
-                let Some(holdings) = holdings else { continue };
+                let holdings = match site {
+                    Site::Holds(holdings) => holdings,
+                    Site::Away => continue,
+                    Site::Unclear => return Ok(false),
+                };
                 let loaded = holdings.loaded.get(&store_path(slot.path())?);
                 let is_listed = match (&holdings.listed, &place.list) {
                     (Some(listed), Some(_)) => listed.contains(slot.path()),

@@ -1,5 +1,6 @@
 //! One HAProxy to deploy to: its files, its Runtime API, its addresses.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::error::DeployError;
 use super::live::Live;
 use super::object::{KeyKind, Object, Part, suffix};
 use super::slot::Slot;
-use super::wire::{self, Finding};
+use super::wire::{self, Finding, Wanted};
 use crate::bundle::Bundle;
 use crate::config::{Certificate, Haproxy};
 use crate::failpoint;
@@ -48,16 +49,35 @@ pub(super) struct Place {
     pub(super) is_ours: bool,
 }
 
-/// What was in place before something was changed.
+/// What was served before something was changed.
 #[derive(Debug, Default)]
 pub(super) struct Before {
-    /// Whether every address served it.
-    pub(super) was_served: bool,
+    served: BTreeSet<(SocketAddr, DnsName)>,
+}
+
+impl Before {
+    /// Whether what was served before is no longer, and something else is. An
+    /// address that is silent may speak again: that is no reason to go back.
+    pub(super) fn is_worth_more_than(&self, error: &DeployError) -> bool {
+        let DeployError::NotServed {
+            address,
+            name,
+            finding,
+        } = error
+        else {
+            return false;
+        };
+        let is_worse = matches!(
+            finding,
+            Finding::Other { .. } | Finding::OtherChain | Finding::Mixed
+        );
+        is_worse && self.served.contains(&(*address, name.clone()))
+    }
 }
 
 impl Place {
     /// Whether a file has yet to prove itself.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.is_ours && self.slots.iter().any(Slot::is_open)
     }
 }
@@ -80,10 +100,19 @@ impl<'a> Target<'a> {
     /// Whether HAProxy would find a certificate when it starts.
     pub(super) fn has_something_to_load(&self) -> Result<bool, StoreError> {
         let is_listed = match &self.crt_list {
-            Some(list) => !list.is_empty()?,
+            Some(list) => !list.names_only(&[])?,
             None => true,
         };
         Ok(is_listed && !self.live.is_empty_but_for(&[]))
+    }
+
+    /// Whether its crt-list names nothing but these.
+    pub(super) fn lists_only(&self, slots: &[Slot]) -> Result<bool, StoreError> {
+        let own = Vec::from_iter(slots.iter().map(Slot::path));
+        match &self.crt_list {
+            Some(list) => list.names_only(&own),
+            None => Ok(false),
+        }
     }
 
     /// Where a certificate of ours stands here.
@@ -110,26 +139,24 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Does the least that makes this HAProxy serve `object`: the files first,
-    /// so that a reload at any moment goes forward; then HAProxy; and only
-    /// handshakes end it. Says whether anything was to be done.
+    /// Does the least that makes this HAProxy have `object`: the files first, so
+    /// that a reload at any moment goes forward; then the process. Says whether
+    /// anything was to be done.
     ///
     /// # Errors
     ///
     /// What stood in the way. Nothing is taken back.
-    pub(super) async fn deploy(
+    pub(super) async fn load(
         &self,
         object: &Object,
         place: &Place,
         is_proven: bool,
     ) -> Result<bool, DeployError> {
         let published = self.publish(object, place)?;
-        let swapped = self.swap(object, place).await?;
-        if is_proven && !published && !swapped && !place.is_open() {
-            return Ok(false);
-        }
-        self.prove(object).await?;
-        Ok(true)
+        // What has only another chain has the same fingerprint.
+        let is_new = published || place.is_open() || (!place.is_ours && !is_proven);
+        let swapped = self.swap(object, place, is_new).await?;
+        Ok(published || swapped)
     }
 
     /// What the wire has before anything changes; nothing if nothing need.
@@ -155,9 +182,6 @@ impl<'a> Target<'a> {
         for part in &object.parts {
             policy::check_fit(&part.bundle, now)?;
         }
-        let Some(name) = object.names.first() else {
-            return nothing;
-        };
         let mut previous = Vec::new();
         for slot in &place.slots {
             let found = match place.is_ours {
@@ -168,25 +192,44 @@ impl<'a> Target<'a> {
             previous.extend(bundle);
         }
         self.refuse_older(object, &previous)?;
-        let Some(first) = previous.first() else {
+        if previous.len() < object.parts.len() {
             return nothing;
-        };
-        let wanted = [wire::Wanted {
-            kind: None,
-            chain: first.chain(),
-        }];
+        }
+        let wanted = object
+            .parts
+            .iter()
+            .zip(&previous)
+            .map(|(part, bundle)| Wanted {
+                kind: part.kind,
+                chain: bundle.chain(),
+            });
+        self.look_for(object, &Vec::from_iter(wanted)).await
+    }
+
+    /// Where what is replaced is served.
+    async fn look_for(
+        &self,
+        object: &Object,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Before, DeployError> {
+        let mut before = Before::default();
         for &address in self.verify {
-            match wire::look(address, name, &wanted).await {
-                Finding::Served => {}
-                Finding::Other { leaf: Some(leaf) } => {
-                    self.refuse_older_than(object, &leaf)?;
-                    return nothing;
+            for names in object.names.chunks(NAMES_AT_ONCE) {
+                let looks = names.iter().map(|name| wire::look(address, name, wanted));
+                for (name, finding) in names.iter().zip(join_all(looks).await) {
+                    match finding {
+                        Finding::Served => drop(before.served.insert((address, name.clone()))),
+                        Finding::Other { leaf: Some(leaf) } => {
+                            self.refuse_older_than(object, &leaf)?;
+                        }
+                        // Nor will it answer for the others.
+                        finding if finding.is_silent() => return Ok(before),
+                        _ => {}
+                    }
                 }
-                _ => return nothing,
             }
         }
-        let was_served = !self.verify.is_empty();
-        Ok(Before { was_served })
+        Ok(before)
     }
 
     fn refuse_older(&self, object: &Object, found: &[Bundle]) -> Result<(), DeployError> {
@@ -249,11 +292,17 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Swaps in what is not loaded. Says whether anything was swapped.
-    async fn swap(&self, object: &Object, place: &Place) -> Result<bool, DeployError> {
+    /// Swaps in what is not loaded, or, `again`, in any case. Says whether
+    /// anything was swapped.
+    pub(super) async fn swap(
+        &self,
+        object: &Object,
+        place: &Place,
+        again: bool,
+    ) -> Result<bool, DeployError> {
         let mut swapped = false;
         for (part, slot) in object.parts.iter().zip(&place.slots) {
-            swapped |= self.swap_part(object, place, part, slot).await?;
+            swapped |= self.swap_part(object, place, (part, slot), again).await?;
         }
         Ok(swapped)
     }
@@ -262,16 +311,16 @@ impl<'a> Target<'a> {
         &self,
         object: &Object,
         place: &Place,
-        part: &Part,
-        slot: &Slot,
+        (part, slot): (&Part, &Slot),
+        again: bool,
     ) -> Result<bool, DeployError> {
         let path = store_path(slot.path())?;
         let loaded = self.client.certificate(&path).await?;
-        if loaded.is_some_and(|loaded| is_loaded(&loaded, &part.leaf)) {
+        if !again && loaded.is_some_and(|loaded| is_loaded(&loaded, &part.leaf)) {
             return Ok(false);
         }
         failpoint::step("swap-begun")?;
-        let swapped = self.load(&path, place, &part.bundle, &part.leaf).await?;
+        let swapped = self.put(&path, place, &part.bundle, &part.leaf).await?;
         failpoint::step("swapped")?;
         info!(
             certificate = object.name,
@@ -283,7 +332,7 @@ impl<'a> Target<'a> {
     }
 
     /// Loads a bundle; gives the process that has it.
-    async fn load(
+    async fn put(
         &self,
         path: &StorePath,
         place: &Place,
@@ -295,14 +344,19 @@ impl<'a> Target<'a> {
         Ok(swapped.pid)
     }
 
-    /// Handshakes at every address, for every name, and for none.
-    pub(super) async fn prove(&self, object: &Object) -> Result<(), DeployError> {
+    /// Handshakes at every address, for every name, and for none. Of what was
+    /// not changed just now, nothing is waited for.
+    pub(super) async fn prove(&self, object: &Object, is_changed: bool) -> Result<(), DeployError> {
+        let patience = match is_changed {
+            true => wire::PATIENCE,
+            false => Duration::ZERO,
+        };
         let wanted = object.wanted();
         for &address in self.verify {
             for names in object.names.chunks(NAMES_AT_ONCE) {
                 // Whether processes share the port does not depend on the name.
                 let is_first = |name| object.names.first() == Some(name);
-                let look = |name| wire::wait_for(address, name, &wanted, is_first(name));
+                let look = |name| wire::wait_for(address, name, &wanted, is_first(name), patience);
                 let findings = join_all(names.iter().map(look)).await;
                 for (name, finding) in names.iter().zip(findings) {
                     self.expect_served(address, name, finding)?;
@@ -366,26 +420,6 @@ impl<'a> Target<'a> {
         leaf.is_some_and(|leaf| object.older.contains(&leaf.sha256))
     }
 
-    /// Puts back what the file held before; what replaced nothing is gone.
-    pub(super) fn restore_file(
-        &self,
-        slot: &Slot,
-        previous: Option<&Bundle>,
-    ) -> Result<(), DeployError> {
-        match previous {
-            Some(bundle) if !slot.is_open() => {
-                slot.publish(bundle.to_pem().as_bytes())?;
-                slot.settle()?;
-            }
-            Some(_) => slot.restore()?,
-            None => {
-                self.unlist(slot)?;
-                slot.restore()?;
-            }
-        }
-        Ok(failpoint::step("restored")?)
-    }
-
     /// Makes HAProxy hold what it held before.
     pub(super) async fn load_again(
         &self,
@@ -396,7 +430,7 @@ impl<'a> Target<'a> {
         let leaf = Leaf::from_der(bundle.leaf()).map_err(DeployError::unspeakable)?;
         let loaded = self.client.certificate(path).await?;
         if !loaded.is_some_and(|loaded| is_loaded(&loaded, &leaf)) {
-            self.load(path, place, bundle, &leaf).await?;
+            self.put(path, place, bundle, &leaf).await?;
         }
         Ok(())
     }

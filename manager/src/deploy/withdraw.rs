@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use tracing::info;
 
-use super::object::KeyKind;
 use super::target::{Target, store_path};
 use super::{DeployError, Deployer, put_placeholder};
 use crate::config::Certificate;
@@ -48,15 +47,15 @@ async fn withdraw_from(
     certificate: &Certificate,
     now: Timestamp,
 ) -> Result<Withdrawal, DeployError> {
-    // Whole, or by kind of key.
-    let kinds = Vec::from_iter([None].into_iter().chain(KeyKind::ALL.map(Some)));
-    let slots = target.place(certificate, &kinds)?.slots;
+    let slots = target.place(certificate, &[None])?.slots;
     let is_there = slots.iter().any(|slot| slot.path().exists());
     let file_names = slots.iter().filter_map(|slot| slot.path().file_name());
     let own = Vec::from_iter(file_names.map(|name| name.to_string_lossy().into_owned()));
-    let is_last = certificate.file.is_some() || target.live.is_empty_but_for(&own);
+    let is_last = certificate.file.is_some()
+        || target.live.is_empty_but_for(&own)
+        || target.lists_only(&slots)?;
     if is_there && is_last {
-        put_placeholder(target, certificate, now)?;
+        put_placeholder(target, certificate, now, true)?;
         return Ok(Withdrawal::Placeholder);
     }
     let mut withdrawal = Withdrawal::Gone;

@@ -85,7 +85,9 @@ fn try_write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
         .prefix(PREFIX)
         .suffix(SUFFIX)
         .permissions(fs::Permissions::from_mode(access.mode & 0o700))
-        .tempfile_in(directory)?;
+        .tempfile_in(directory)
+        // Its own words hold the temporary name, which is another each time.
+        .map_err(|error| io::Error::from(error.kind()))?;
     reach(path, "made")?;
     file.write_all(bytes)?;
     reach(path, "written")?;

@@ -1,12 +1,13 @@
 //! What became of certificates that others make, and a copy of each that was
 //! good last.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Store, StoreError, read_json, write, write_json};
+use super::{Access, Store, StoreError, read_json, remove, write, write_json};
 use crate::bundle::sha256_hex;
 
 /// What became of the content of a file.
@@ -91,6 +92,29 @@ impl Store {
     /// When it cannot be written.
     pub fn keep_foreign_copy(&self, path: &Path, pem: &[u8]) -> Result<(), StoreError> {
         write(&self.foreign_copy(path), pem, Access::PRIVATE)
+    }
+
+    /// Forgets every file but these.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn keep_only_foreign(&self, files: &[PathBuf]) -> Result<(), StoreError> {
+        let kept = files
+            .iter()
+            .flat_map(|file| [self.foreign(file, "json"), self.foreign(file, "pem")]);
+        let kept = BTreeSet::from_iter(kept);
+        let directory = self.root.join("external");
+        let entries = std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if !kept.contains(&path) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn foreign(&self, path: &Path, extension: &str) -> PathBuf {

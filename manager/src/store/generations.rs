@@ -3,6 +3,7 @@
 //! Generations only rise. One is complete when its `meta.json` is there, which
 //! is written last.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ pub struct Meta {
     /// it can be compared without reading the key. Older records lack it.
     #[serde(default)]
     pub pem_sha256: Option<String>,
+    /// The HAProxys that refused it though it is served elsewhere, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_by: BTreeMap<String, String>,
 }
 
 impl Meta {
@@ -181,6 +185,22 @@ impl Lineage {
         Ok(older.pop())
     }
 
+    /// Whether an operator took back a generation above `number`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn has_withdrawn_after(&self, number: u64) -> Result<bool, StoreError> {
+        for newer in self.numbers()?.into_iter().filter(|other| *other > number) {
+            if let Some(generation) = self.generation(newer)?
+                && matches!(generation.meta.state, State::Withdrawn { .. })
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes what a crash may have left of writes.
     pub(super) fn tidy(&self) {
         sweep(&self.directory);
@@ -280,6 +300,19 @@ impl Generation {
     /// When it cannot be written.
     pub fn set_state(&mut self, state: State) -> Result<(), StoreError> {
         self.meta.state = state;
+        if self.meta.state == State::Issued {
+            self.meta.refused_by.clear();
+        }
+        write_json(&self.directory.join(META), &self.meta)
+    }
+
+    /// Keeps that a HAProxy refused it though it is served elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn keep_refusal(&mut self, haproxy: &str, why: String) -> Result<(), StoreError> {
+        self.meta.refused_by.insert(haproxy.to_owned(), why);
         write_json(&self.directory.join(META), &self.meta)
     }
 
@@ -312,6 +345,7 @@ mod tests {
             directory: "https://ca.example/".to_owned(),
             state: State::Issued,
             pem_sha256: None,
+            refused_by: BTreeMap::new(),
         }
     }
 

@@ -47,6 +47,12 @@ impl Finding {
         matches!(self, Self::Unreachable { .. })
     }
 
+    /// Whether the address did not even decline: it is not worth asking for
+    /// another name.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Unreachable { why } if why != DECLINED)
+    }
+
     /// In a few words, for a table.
     pub fn describe(&self) -> String {
         match self {
@@ -61,6 +67,9 @@ impl Finding {
         }
     }
 }
+
+/// What `strict-sni` does for a name that it does not know.
+const DECLINED: &str = "it declines every handshake";
 
 /// A chain to be shown, for one kind of key or any.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +148,7 @@ fn merge(mut findings: Vec<Finding>) -> Finding {
         (Some(finding), true) => finding,
         (Some(_), false) => Finding::Mixed,
         (None, _) => Finding::Unreachable {
-            why: "it declines every handshake".to_owned(),
+            why: DECLINED.to_owned(),
         },
     }
 }
@@ -160,16 +169,17 @@ pub(super) async fn default_leaf(address: SocketAddr) -> Option<Leaf> {
     None
 }
 
-/// Looks until `wanted` is served, for [`PATIENCE`] at most: a reload leaves
-/// an old process on the port for a moment. What has once been otherwise must
+/// Looks until `wanted` is served, for `patience` at most: a reload leaves an
+/// old process on the port for a moment. What has once been otherwise must
 /// then be right many times: chance is no proof. With `thorough`, in any case.
 pub(super) async fn wait_for(
     address: SocketAddr,
     name: &DnsName,
     wanted: &[Wanted<'_>],
     thorough: bool,
+    patience: Duration,
 ) -> Finding {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut times = if thorough { MANY } else { FEW };
     loop {
         let finding = look_times(address, name, wanted, times).await;
@@ -181,7 +191,8 @@ pub(super) async fn wait_for(
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// After a change.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 
 fn compare(served: &[CertificateDer<'_>], wanted: &[CertificateDer<'_>]) -> Finding {
