@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -131,6 +131,7 @@ impl<'a> Daemon<'a> {
 
     /// Works on every certificate, tells of trouble, and says how long to wait.
     async fn pass(&mut self) -> Result<Duration, StoreError> {
+        let begun = Instant::now();
         self.processes = self.manager.processes().await;
         let (haproxy, agent) = self.manager.look_around().await;
         let is_haproxy_there = haproxy.is_none();
@@ -141,10 +142,12 @@ impl<'a> Daemon<'a> {
         };
         let survey = self.manager.survey().await;
         let count = self.manager.config().certificates.len();
+        let mut worked = 0_usize;
         for (index, certificate) in self.manager.config().certificates.iter().enumerate() {
             let mut report = match self.manager.glance(certificate, &survey) {
                 Some(report) => report,
                 None => {
+                    worked += 1;
                     // For each anew: commands need not wait for a long pass.
                     let _lock = self.manager.lock(LOCK_PATIENCE).await?;
                     self.manager.work(certificate, When::Due).await
@@ -161,6 +164,8 @@ impl<'a> Daemon<'a> {
         self.window = (self.window + WINDOW) % count.max(1);
         conditions.extend(self.reconcile_externals().await?);
         self.alarm.raise(&conditions, self.manager.store());
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        debug!(millis, certificates = count, worked, "pass");
         Ok(wait)
     }
 
