@@ -11,10 +11,10 @@ use tracing::{debug, error, info, warn};
 
 use crate::alert::outbox::Courier;
 use crate::alert::{Condition, Patience, Sent, decide};
-use crate::config::{Certificate, Config, ConfigError};
+use crate::config::{Config, ConfigError};
 use crate::deploy::DeployError;
 use crate::manager::{Manager, Report, When};
-use crate::store::{Lock, Store, StoreError};
+use crate::store::{Known, Lock, Store, StoreError};
 use crate::watch::Watch;
 use crate::watchman::{self, Watched};
 
@@ -144,20 +144,21 @@ impl<'a> Daemon<'a> {
         let count = self.manager.config().certificates.len();
         let mut worked = 0_usize;
         for (index, certificate) in self.manager.config().certificates.iter().enumerate() {
-            let mut report = match self.manager.glance(certificate, &survey) {
-                Some(report) => report,
+            let (mut report, known) = match self.manager.glance(certificate, &survey) {
+                Some(seen) => seen,
                 None => {
                     worked += 1;
                     // For each anew: commands need not wait for a long pass.
                     let _lock = self.manager.lock(LOCK_PATIENCE).await?;
-                    self.manager.work(certificate, When::Due).await
+                    let report = self.manager.work(certificate, When::Due).await;
+                    (report, self.manager.store().known(&certificate.name)?)
                 }
             };
             let distance = (index + count - self.window.min(count)) % count;
             if distance < WINDOW && is_haproxy_there {
                 self.manager.look_again(certificate, &mut report).await;
             }
-            conditions.extend(self.conditions(certificate, &report)?);
+            conditions.extend(self.conditions(&report, &known));
             wait = wait.min(self.wait_after(&report));
             complain(&mut self.complaints, report);
         }
@@ -200,20 +201,15 @@ impl<'a> Daemon<'a> {
         Ok(conditions)
     }
 
-    fn conditions(
-        &self,
-        certificate: &Certificate,
-        report: &Report,
-    ) -> Result<Vec<Condition>, StoreError> {
-        let store = self.manager.store();
-        let newest = store.lineage(&certificate.name).newest()?;
+    fn conditions(&self, report: &Report, known: &Known) -> Vec<Condition> {
+        let newest = known.newest.as_ref();
         let watched = Watched {
             report,
-            leaf: newest.as_ref().map(|generation| &generation.meta.leaf),
-            history: &store.history(&certificate.name)?,
+            leaf: newest.map(|generation| &generation.meta.leaf),
+            history: &known.history,
         };
         let thresholds = self.manager.config().thresholds;
-        Ok(watchman::conditions(&watched, thresholds, (self.clock)()))
+        watchman::conditions(&watched, thresholds, (self.clock)())
     }
 
     fn wait_after(&self, report: &Report) -> Duration {
