@@ -15,7 +15,7 @@ use crate::config::{Alert, Certificate, Config, ConfigError};
 use crate::deploy::{DeployError, Survey};
 use crate::manager::{Manager, Report, When};
 use crate::names::CertificateName;
-use crate::store::{Lock, Store, StoreError};
+use crate::store::{Known, Lock, Store, StoreError};
 use crate::watch::Watch;
 use crate::watchman::{self, Watched};
 
@@ -132,6 +132,7 @@ impl<'a> Daemon<'a> {
 
     /// Works on every certificate, tells of trouble, and says how long to wait.
     async fn pass(&mut self) -> Duration {
+        let begun = Instant::now();
         self.processes = self.manager.processes().await;
         let (silent, agent) = self.manager.look_around().await;
         let is_haproxy_there = silent.len() < self.processes.len();
@@ -141,62 +142,76 @@ impl<'a> Daemon<'a> {
             false => RETRY_INTERVAL,
         };
         let survey = self.manager.survey().await;
-        let certificates = self.manager.config().certificates.clone();
-        let count = certificates.len();
-        for (index, certificate) in certificates.iter().enumerate() {
+        let count = self.manager.config().certificates.len();
+        let mut worked = 0_usize;
+        for (index, certificate) in self.manager.config().certificates.iter().enumerate() {
+            let name = &certificate.name;
             let distance = (index + count - self.window.min(count)) % count;
-            let is_watched = distance < WINDOW || self.drifted.contains(&certificate.name);
+            let is_watched = distance < WINDOW || self.drifted.contains(name);
             let looks = is_watched && is_haproxy_there;
             match self.work(certificate, &survey, looks).await {
-                Ok((report, found)) => {
-                    conditions.extend(found);
-                    wait = wait.min(self.wait_after(&report));
-                    complain(&mut self.complaints, report);
+                Ok(work) => {
+                    // What is not served is looked at until it is.
+                    match work.is_drifted {
+                        Some(true) => drop(self.drifted.insert(name.clone())),
+                        Some(false) => drop(self.drifted.remove(name)),
+                        None => {}
+                    }
+                    worked += usize::from(work.is_more_than_a_glance);
+                    conditions.extend(self.conditions(&work.report, &work.known));
+                    wait = wait.min(self.wait_after(&work.report));
+                    complain(&mut self.complaints, work.report);
                 }
                 // One whose records cannot be read does not keep the others from
                 // theirs, nor anybody from hearing of it.
                 Err(error) => {
                     conditions.push(watchman::unreadable(certificate, &error));
                     wait = wait.min(RETRY_INTERVAL);
-                    let name = certificate.name.to_string();
                     let (text, hint) = (error.to_string(), error.hint());
-                    grumble(&mut self.complaints, name, &text, hint, "");
+                    grumble(&mut self.complaints, name.to_string(), &text, hint, "");
                 }
             }
         }
         self.window = (self.window + WINDOW) % count.max(1);
+        drop(survey);
         conditions.extend(self.reconcile_externals().await);
         self.alarm.raise(&conditions, self.manager.store());
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        debug!(millis, certificates = count, worked, "pass");
         wait
     }
 
     /// Works on one certificate, and asks its addresses if it `looks`.
     async fn work(
-        &mut self,
+        &self,
         certificate: &Certificate,
-        survey: &Survey,
+        survey: &Survey<'_>,
         looks: bool,
-    ) -> Result<(Report, Vec<Condition>), StoreError> {
-        let mut report = match self.manager.glance(certificate, survey) {
-            Some(report) => report,
+    ) -> Result<Work, StoreError> {
+        let seen = self.manager.glance(certificate, survey);
+        let is_more_than_a_glance = seen.is_none();
+        let (mut report, known) = match seen {
+            Some(seen) => seen,
             None => {
                 // For each anew: commands need not wait for a long pass.
                 let _lock = self.manager.lock(LOCK_PATIENCE).await?;
-                self.manager.work(certificate, When::Due).await
+                let report = self.manager.work(certificate, When::Due).await;
+                (report, self.manager.store().known(&certificate.name)?)
             }
         };
+        let mut is_drifted = None;
         if looks && report.error.is_none() {
             // Under the lock: a command may be about to change what is served.
             let _lock = self.manager.lock(LOCK_PATIENCE).await?;
             self.manager.look_again(certificate, &mut report).await;
-            // What is not served is looked at until it is.
-            match report.error {
-                Some(_) => drop(self.drifted.insert(certificate.name.clone())),
-                None => drop(self.drifted.remove(&certificate.name)),
-            }
+            is_drifted = Some(report.error.is_some());
         }
-        let conditions = self.conditions(certificate, &report)?;
-        Ok((report, conditions))
+        Ok(Work {
+            report,
+            known,
+            is_drifted,
+            is_more_than_a_glance,
+        })
     }
 
     /// What others have made.
@@ -236,20 +251,15 @@ impl<'a> Daemon<'a> {
         conditions
     }
 
-    fn conditions(
-        &self,
-        certificate: &Certificate,
-        report: &Report,
-    ) -> Result<Vec<Condition>, StoreError> {
-        let store = self.manager.store();
-        let newest = store.lineage(&certificate.name).newest()?;
+    fn conditions(&self, report: &Report, known: &Known) -> Vec<Condition> {
+        let newest = known.newest.as_ref();
         let watched = Watched {
             report,
-            leaf: newest.as_ref().map(|generation| &generation.meta.leaf),
-            history: &store.history(&certificate.name)?,
+            leaf: newest.map(|generation| &generation.meta.leaf),
+            history: &known.history,
         };
         let thresholds = self.manager.config().thresholds;
-        Ok(watchman::conditions(&watched, thresholds, (self.clock)()))
+        watchman::conditions(&watched, thresholds, (self.clock)())
     }
 
     fn wait_after(&self, report: &Report) -> Duration {
@@ -286,6 +296,15 @@ impl<'a> Daemon<'a> {
             warn!(%error, "HAProxy's files are not prepared");
         }
     }
+}
+
+/// What a pass has done for one certificate.
+struct Work {
+    report: Report,
+    known: Known,
+    /// Whether something else is served; nothing if nobody looked.
+    is_drifted: Option<bool>,
+    is_more_than_a_glance: bool,
 }
 
 /// Who is told of trouble.

@@ -18,7 +18,7 @@ use crate::policy;
 use crate::preflight::{Context, Examiner, SelfTest};
 use crate::publication;
 use crate::schedule::{self, Current, History, Step};
-use crate::store::{Generation, Lock, State, Store, StoreError};
+use crate::store::{Generation, Known, Lock, State, Store, StoreError};
 
 /// Everything that work on certificates needs.
 #[derive(Debug)]
@@ -192,16 +192,14 @@ impl Manager {
     }
 
     fn report(&self, certificate: &Certificate, done: Done, error: Option<WorkError>) -> Report {
-        let newest = self.store.lineage(&certificate.name).newest();
+        let known = self.store.known(&certificate.name).ok();
+        let newest = known.as_ref().and_then(|known| known.newest.as_ref());
         Report {
             name: certificate.name.clone(),
             done,
             error,
-            not_after: newest
-                .ok()
-                .flatten()
-                .map(|newest| newest.meta.leaf.not_after),
-            next: self.next(certificate).ok(),
+            not_after: newest.map(|newest| newest.meta.leaf.not_after),
+            next: known.and_then(|known| self.next(certificate, &known).ok()),
         }
     }
 
@@ -234,10 +232,7 @@ impl Manager {
         let nothing = |error: WorkError| (Done::Nothing, error);
         self.store.tidy(&certificate.name);
         let outcome = self.deploy(certificate).await;
-        let is_due = self
-            .next(certificate)
-            .map_err(|e| nothing(e.into()))?
-            .is_due((self.clock)());
+        let is_due = self.is_due(certificate).map_err(|e| nothing(e.into()))?;
         if !is_due && when == When::Due {
             return match outcome.map_err(|e| nothing(e.into()))? {
                 Outcome::Deployed => Ok(Done::Deployed),
@@ -418,17 +413,31 @@ impl Manager {
     }
 
     /// What every HAProxy holds, asked for at once.
-    pub async fn survey(&self) -> Survey {
+    pub async fn survey(&self) -> Survey<'_> {
         self.deployer().survey(&self.config.certificates).await
     }
 
     /// A report at once for a certificate with which all is well by `survey`,
-    /// and which is not due.
-    pub fn glance(&self, certificate: &Certificate, survey: &Survey) -> Option<Report> {
-        let next = self.next(certificate).ok()?;
-        let is_settled = self.deployer().is_settled(certificate, survey).ok()?;
-        let is_well = is_settled && !next.is_due((self.clock)());
-        is_well.then(|| self.report(certificate, Done::Nothing, None))
+    /// and which is not due; and what it is drawn from.
+    pub fn glance(
+        &self,
+        certificate: &Certificate,
+        survey: &Survey<'_>,
+    ) -> Option<(Report, Known)> {
+        let known = self.store.known(&certificate.name).ok()?;
+        let newest = known.newest.as_ref()?;
+        let next = self.next(certificate, &known).ok()?;
+        if next.is_due((self.clock)()) || !survey.is_settled(certificate, newest).ok()? {
+            return None;
+        }
+        let report = Report {
+            name: certificate.name.clone(),
+            done: Done::Nothing,
+            error: None,
+            not_after: Some(newest.meta.leaf.not_after),
+            next: Some(next),
+        };
+        Some((report, known))
     }
 
     /// Makes every HAProxy serve what others have put into watched places.
@@ -475,8 +484,13 @@ impl Manager {
         Some(SelfTest::new(examiner, context))
     }
 
-    fn next(&self, certificate: &Certificate) -> Result<Step, StoreError> {
-        next_step(&self.store, certificate, (self.clock)())
+    fn is_due(&self, certificate: &Certificate) -> Result<bool, StoreError> {
+        let known = self.store.known(&certificate.name)?;
+        Ok(self.next(certificate, &known)?.is_due((self.clock)()))
+    }
+
+    fn next(&self, certificate: &Certificate, known: &Known) -> Result<Step, StoreError> {
+        next_step(&self.store, certificate, known, (self.clock)())
     }
 
     fn deployer(&self) -> Deployer<'_> {
@@ -488,30 +502,21 @@ impl Manager {
 ///
 /// # Errors
 ///
-/// When the store cannot be read.
+/// When the record of an order cannot be read.
 pub fn next_step(
     store: &Store,
     certificate: &Certificate,
+    known: &Known,
     now: Timestamp,
 ) -> Result<Step, StoreError> {
-    let lineage = store.lineage(&certificate.name);
-    let newest = lineage.newest()?;
-    let is_held = match &newest {
-        Some(newest) => lineage.has_withdrawn_after(newest.number)?,
-        None => false,
-    };
-    let current = newest.map(|generation| Current {
-        is_held,
+    let current = known.newest.as_ref().map(|generation| Current {
+        is_held: known.is_held,
         not_before: generation.meta.leaf.not_before,
         not_after: generation.meta.leaf.not_after,
         names_match: has_names(&generation.meta.leaf.names, &certificate.names),
     });
-    Ok(schedule::next(
-        current,
-        &store.history(&certificate.name)?,
-        store.order(&certificate.name)?.is_some(),
-        now,
-    ))
+    let is_under_way = store.order(&certificate.name)?.is_some();
+    Ok(schedule::next(current, &known.history, is_under_way, now))
 }
 
 /// After so many times that the same was taken back, another is issued.

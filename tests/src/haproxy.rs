@@ -115,11 +115,14 @@ impl Haproxy {
             socket,
             stopped: Mutex::new(None),
         };
-        wait::until("HAProxy", || {
-            haproxy.process.expect_running()?;
-            haproxy.worker()
+        let started = wait::until_within(START_PATIENCE, "HAProxy", || {
+            match haproxy.process.expect_running() {
+                Ok(()) => haproxy.worker().map(|_| Ok(())),
+                // What has ended does not come up any more.
+                ended => Ok(ended),
+            }
         })?;
-        Ok(haproxy)
+        started.map(|()| haproxy)
     }
 
     /// Starts another one on the same stage, with a configuration and a stats
@@ -246,6 +249,9 @@ impl Haproxy {
         self.process.output()
     }
 }
+
+/// To load 10,000 certificates takes 2.6 ten seconds on an idle machine.
+const START_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Many times what a reload takes.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(3);

@@ -282,13 +282,12 @@ async fn gather(config: &Config, certificate: Certificate, now: Timestamp) -> Re
         .facts(&certificate)
         .await;
     let facts = facts.map_err(|error| output::fail(&error.to_string(), error.hint().as_deref()))?;
-    let next = next_step(&store, &certificate, now).map_err(fail)?;
-    let history = store.history(&certificate.name).map_err(fail)?;
+    let known = store.known(&certificate.name).map_err(fail)?;
     Ok(Row {
+        next: next_step(&store, &certificate, &known, now).map_err(fail)?,
+        history: known.history,
         certificate,
         facts,
-        next,
-        history,
     })
 }
 

@@ -11,11 +11,12 @@ use super::target::{Target, is_loaded, store_path};
 use super::{DeployError, Deployer};
 use crate::bundle::sha256_hex;
 use crate::config::Certificate;
-use crate::store::{State, StoreError};
+use crate::store::{Generation, State, StoreError};
 
 /// What every HAProxy holds at one moment.
 #[derive(Debug)]
-pub struct Survey {
+pub struct Survey<'a> {
+    deployer: Deployer<'a>,
     /// In the order of the targets.
     sites: Vec<Site>,
 }
@@ -38,9 +39,9 @@ struct Holdings {
     listed: Option<HashSet<PathBuf>>,
 }
 
-impl Deployer<'_> {
+impl<'a> Deployer<'a> {
     /// Asks every HAProxy what it holds of `certificates`.
-    pub async fn survey(&self, certificates: &[Certificate]) -> Survey {
+    pub async fn survey(self, certificates: &[Certificate]) -> Survey<'a> {
         let mut sites = Vec::new();
         for target in &self.targets {
             sites.push(match holdings(target, certificates).await {
@@ -49,28 +50,30 @@ impl Deployer<'_> {
                 Err(_) => Site::Unclear,
             });
         }
-        Survey { sites }
+        Survey {
+            deployer: self,
+            sites,
+        }
     }
+}
 
-    /// Whether the newest generation of `certificate` is on disk, in every
-    /// HAProxy that answered, and has been seen on the wire.
+impl Survey<'_> {
+    /// Whether `generation` of `certificate` is on disk, in every HAProxy that
+    /// answered, and has been seen on the wire.
     ///
     /// # Errors
     ///
-    /// When the store or a directory cannot be read.
+    /// When a directory cannot be read.
     pub fn is_settled(
         &self,
         certificate: &Certificate,
-        survey: &Survey,
+        generation: &Generation,
     ) -> Result<bool, DeployError> {
-        let Some(generation) = self.store.lineage(&certificate.name).newest()? else {
-            return Ok(false);
-        };
         let meta = &generation.meta;
         let (State::Deployed { .. }, Some(wanted)) = (&meta.state, &meta.pem_sha256) else {
             return Ok(false);
         };
-        for (target, site) in self.targets.iter().zip(&survey.sites) {
+        for (target, site) in self.deployer.targets.iter().zip(&self.sites) {
             let place = target.place(certificate, &[None])?;
             for slot in &place.slots {
                 let found = slot.read()?.map(|pem| sha256_hex(&pem));

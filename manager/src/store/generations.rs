@@ -164,14 +164,26 @@ impl Lineage {
     ///
     /// When the store cannot be read.
     pub fn newest(&self) -> Result<Option<Generation>, StoreError> {
+        Ok(self.newest_and_hold()?.0)
+    }
+
+    /// [`Self::newest`], and whether an operator has gone back to it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn newest_and_hold(&self) -> Result<(Option<Generation>, bool), StoreError> {
+        let mut is_held = false;
         for number in self.numbers()?.into_iter().rev() {
-            if let Some(generation) = self.generation(number)?
-                && generation.meta.state.is_usable()
-            {
-                return Ok(Some(generation));
+            match self.generation(number)? {
+                Some(generation) if generation.meta.state.is_usable() => {
+                    return Ok((Some(generation), is_held));
+                }
+                Some(newer) => is_held |= matches!(newer.meta.state, State::Withdrawn { .. }),
+                None => {}
             }
         }
-        Ok(None)
+        Ok((None, false))
     }
 
     /// The newest usable generation below `number`.
@@ -183,22 +195,6 @@ impl Lineage {
         let mut older = self.complete_generations()?;
         older.retain(|g| g.number < number && g.meta.state.is_usable());
         Ok(older.pop())
-    }
-
-    /// Whether an operator took back a generation above `number`.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn has_withdrawn_after(&self, number: u64) -> Result<bool, StoreError> {
-        for newer in self.numbers()?.into_iter().filter(|other| *other > number) {
-            if let Some(generation) = self.generation(newer)?
-                && matches!(generation.meta.state, State::Withdrawn { .. })
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Removes what a crash may have left of writes.

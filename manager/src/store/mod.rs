@@ -35,7 +35,7 @@ pub use atomic::{Access, make_directory, sweep, sync_directory, write};
 pub use foreign::{ForeignRecord, ForeignState};
 pub use generations::{Generation, Lineage, Meta, State};
 pub use lock::Lock;
-pub use records::OrderRecord;
+pub use records::{Known, OrderRecord};
 
 /// The manager's state directory.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, read_json, remove, write_json};
+use super::{Generation, Store, StoreError, read_json, remove, write_json};
 use crate::names::{CertificateName, DnsName};
 use crate::schedule::History;
 
@@ -26,7 +26,32 @@ pub struct OrderRecord {
     pub begun: Timestamp,
 }
 
+/// What the store knows of one certificate at one moment.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The newest complete generation that was neither refused nor taken back.
+    pub newest: Option<Generation>,
+    /// Whether an operator has gone back to it.
+    pub is_held: bool,
+    /// What has been tried.
+    pub history: History,
+}
+
 impl Store {
+    /// What is known of a certificate.
+    ///
+    /// # Errors
+    ///
+    /// When any of it cannot be read.
+    pub fn known(&self, name: &CertificateName) -> Result<Known, StoreError> {
+        let (newest, is_held) = self.lineage(name).newest_and_hold()?;
+        Ok(Known {
+            newest,
+            is_held,
+            history: self.history(name)?,
+        })
+    }
+
     /// The order under way for a certificate.
     ///
     /// # Errors
