@@ -4,7 +4,7 @@
 //! |----|-----------------------------------------------------------------|
 //! | I1 | the file that HAProxy would load is complete and loadable       |
 //! | I2 | what is served never goes back, but for a rollback that is said |
-//! | I3 | no key is lost whose certificate was issued                     |
+//! | I3 | no key is lost whose certificate was issued, nor thrown away    |
 //! | I4 | two orders at most                                              |
 //! | I5 | all is well within a minute, without a human                    |
 //! | I6 | no temporary file, open transaction, token or lock is left      |
@@ -93,17 +93,25 @@ pub(super) fn afterwards(
     secrets(ground, printed, outcome)
 }
 
-/// What the CA issued last is what the newest complete generation holds.
+/// What the CA issued last is in the store, and nothing that is good was
+/// thrown away: no fault here is a refusal.
 fn keys(ground: &Ground, since: &Since, outcome: &mut Outcome) -> Result<(), String> {
+    let stored = files(&ground.path("state/certs"))?;
+    let metas = stored.iter().filter(|path| path.ends_with("meta.json"));
+    let texts = metas.map(|path| fs::read_to_string(path).unwrap_or_default());
+    let metas = texts.filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let metas = Vec::from_iter(metas);
+    for meta in &metas {
+        if meta["state"]["is"] == "rejected" {
+            outcome.violate(3, format!("rejected: {}", meta["state"]["why"]));
+        }
+    }
     if ground.pebble.issued() == since.issued {
         return Ok(());
     }
     let serial = ground.pebble.last_serial().unwrap_or_default();
-    let stored = files(&ground.path("state/certs"))?;
-    let metas = stored.iter().filter(|path| path.ends_with("meta.json"));
-    let texts = metas.map(|path| fs::read_to_string(path).unwrap_or_default());
-    let is_kept = texts
-        .filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
+    let is_kept = metas
+        .iter()
         .filter_map(|meta| meta["leaf"]["serial"].as_str().map(str::to_owned))
         .any(|kept| kept.trim_start_matches('0') == serial);
     if !is_kept {
