@@ -48,6 +48,8 @@ fn agent(release: &Release) -> Result<(), String> {
     // The CA waits up to some seconds, as CAs do, before it asks.
     let options = Options {
         validation_delay_seconds: 6,
+        // One rejected would have the order gone on with, and the CA stands still.
+        nonces_rejected_percent: 0,
         ..Options::default()
     };
     let pebble = stage.pebble(&options)?;
